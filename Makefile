@@ -1,0 +1,88 @@
+# Kmesh Lab: `make` lists the targets. Debian 12 with GNU make, as root; all else is installed on the way.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+unexport PYTHONHOME PYTHONPATH JUPYTER_TOKEN JUPYTER_TOKEN_FILE
+
+NOTEBOOK ?= $(sort $(wildcard notebooks/[0-9]*.ipynb))
+BPF_OBJECTS := $(addprefix build/,cgroup_sock.o sockops.o sendmsg.o cgroup_skb.o)
+BPF_SOURCES = $(shell find bpf -name '*.[ch]')
+BPF_FLAGS := -O2 -g -target bpf -mcpu=v2 -Wall -Werror -Ibpf/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
+
+.PHONY: help lab notebooks test lint fmt bpf bench lock clean
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+lab: .venv/run.stamp ## install what is missing and open JupyterLab; HEADLESS=1 executes the notebooks instead
+ifeq ($(HEADLESS),1)
+	@for nb in $(NOTEBOOK); do echo "$$nb"; .venv/bin/kmesh-lab run "$$nb"; done
+else
+# An own configuration folder: whatever ~/.jupyter says, there is a token, and it is new at every start.
+	@JUPYTER_CONFIG_DIR="$(CURDIR)/.venv/etc/kmesh-lab" .venv/bin/jupyter lab --allow-root --ip=127.0.0.1 \
+		$(if $(DISPLAY)$(WAYLAND_DISPLAY),,--no-browser) --ServerApp.root_dir="$(CURDIR)" \
+		--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb \
+		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+		--LabApp.extension_manager=readonly
+endif
+
+notebooks: .venv/run.stamp ## execute the notebooks and keep their outputs; NOTEBOOK=path for one
+	@for nb in $(NOTEBOOK); do echo "$$nb"; .venv/bin/kmesh-lab run --save "$$nb"; done
+
+test: lint bpf ## lint, plain BPF build, every test
+	@rc=0; .venv/bin/pytest --junitxml=build/pytest.xml || rc=$$?; \
+	grep -om1 'skipped="[0-9]*"' build/pytest.xml | tr -d '"'; exit $$rc
+
+lint: .venv/dev.stamp ## style, types, direction of imports
+	.venv/bin/ruff check --quiet
+	.venv/bin/ruff format --check --quiet
+	@echo 'clang-format --dry-run bpf' && clang-format --dry-run -Werror $(BPF_SOURCES)
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+fmt: .venv/dev.stamp ## format Python, notebooks and C
+	@.venv/bin/ruff check --quiet --fix --exit-zero
+	@.venv/bin/ruff format
+	@clang-format -i $(BPF_SOURCES)
+
+bpf: $(BPF_OBJECTS) ## plain clang build of the programs into build/
+build/%.o: bpf/%.c | apt-test
+	@mkdir -p build
+	clang $(BPF_FLAGS) -MMD -MP -c $< -o $@
+-include $(BPF_OBJECTS:.o=.d)
+
+bench: .venv/run.stamp ## the README's numbers
+	@.venv/bin/python -m benchmarks
+
+# Keeps what is pinned as far as pyproject.toml allows; `make lock UPGRADE=--upgrade` takes the newest of everything.
+lock: .venv/dev.stamp ## pin the Python packages anew: requirements.lock (running), requirements-dev.lock (everything)
+	@$(UV_COMPILE) --output-file requirements.lock
+	@$(UV_COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+UV_COMPILE = .venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --group build \
+	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE)
+
+clean: ## remove what labs left on this machine, the venv, build/ and all caches
+	@[ ! -x .venv/bin/kmesh-lab ] || .venv/bin/kmesh-lab clean || true
+	@find . \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune -exec rm -rf {} +
+	@rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+
+# The packages of one part of apt.txt; apt is called only when dpkg misses one.
+apt-%:
+	@missing=; for p in $$(awk '/^# ---/ {part = $$3} !/^#/ && part == "$*" {print $$1}' apt.txt); do \
+		dpkg-query -Wf '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || missing+=" $$p"; done; \
+	[ -n "$$missing" ] || exit 0; echo "apt-get install$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	apt-get -qq update; apt-get -qqy install --no-install-recommends $$missing </dev/null >/dev/null
+
+# .venv: on the system's Python, isolated, but for one link to the distribution's bcc, which is pure Python (ctypes).
+# Two locks, because testing doubles the size (300 MB to 600 MB): a learner needs only the first.
+define install_python
+@echo "Python packages of $< into .venv (about half a minute)"
+@/usr/bin/python3 -m venv .venv
+@ln -sfn /usr/lib/python3/dist-packages/bcc .venv/lib/python3.*/site-packages/
+@.venv/bin/python -I -m pip install -qq --require-hashes -r $<
+@.venv/bin/python -I -m pip install -qq --no-deps --no-build-isolation --editable .
+@touch $@
+endef
+.venv/run.stamp: requirements.lock pyproject.toml | apt-run
+	$(install_python)
+.venv/dev.stamp: requirements-dev.lock pyproject.toml | apt-run apt-test
+	$(install_python)
