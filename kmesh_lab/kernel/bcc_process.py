@@ -1,0 +1,167 @@
+"""bcc at work, in a process of its own: ``python -I bcc_process.py``, a `Request` on stdin, a `Result` on stdout.
+
+LLVM ends the process it runs in on some errors in the C, such as 600 bytes on a stack of 512. bcc changes the working
+directory and writes errors to descriptor 2. None of that may happen to a notebook. What the compiler says goes to
+stderr. The maps that bcc makes end with this process: what leaves it is data.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import mmap
+import os
+import pickle
+import signal
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+__all__ = ["Refusal", "Request", "Result"]
+
+_WARNINGS = ("-Wno-macro-redefined", "-Wno-duplicate-decl-specifier")
+_LOG_SIZE = 256 << 20
+_PR_SET_PDEATHSIG = 1
+_PTR, _INT, _UINT, _STR = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p
+
+
+@dataclass(frozen=True)
+class Request:
+    """C to compile, and (name, program type, attach type) of the programs that it may have."""
+
+    text: str
+    flags: tuple[str, ...]
+    programs: tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A program that the kernel did not take, by the errno; ``log`` is the verifier's, ``end`` its end with the C."""
+
+    program: str
+    code: int
+    log: str
+    end: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What bcc made of it.
+
+    ``maps`` has, by descriptor, the name, what the kernel says about the map, and bcc's descriptions of key and value;
+    ``programs`` has instructions with those descriptors in them. ``failure`` is what went wrong, a text if it was
+    bcc itself.
+    """
+
+    maps: dict[int, tuple[str, dict[str, int], Any, Any]]
+    programs: dict[str, bytes]
+    btf: bytes
+    failure: str | Refusal | None = None
+
+
+def compile_and_verify(request: Request) -> Result:
+    """Compile, and let the verifier see every program once."""
+    from bcc import BPF
+
+    try:
+        bpf = BPF(text=request.text.encode(), cflags=[*_WARNINGS, *request.flags])
+    except Exception as error:
+        return Result({}, {}, b"", str(error))
+    lib = _libbcc()
+    maps, btf = _maps(lib, bpf.module)
+    programs = {}
+    for name, program_type, attach_type in request.programs:
+        start, size = (of(bpf.module, name.encode()) for of in (lib.bpf_function_start, lib.bpf_function_size))
+        if not start:  # switched off by an #if
+            continue
+        refusal = _refusal(lib, bpf.module, name, program_type, attach_type)
+        if refusal:
+            return Result(maps, {}, btf, refusal)
+        programs[name] = ctypes.string_at(start, size)
+    return Result(maps, programs, btf)
+
+
+def _maps(lib: ctypes.CDLL, module: int) -> tuple[dict[int, Any], bytes]:
+    from kmesh_lab.kernel.libbpf import MapInfo, btf_of, object_info
+
+    maps: dict[int, Any] = {}
+    btf = b""
+    for number in range(lib.bpf_num_tables(module)):
+        descriptor = lib.bpf_table_fd_id(module, number)
+        info = object_info(descriptor, MapInfo)
+        btf = btf or btf_of(info)
+        numbers = {name: value for name, *_ in info._fields_ if isinstance(value := getattr(info, name), int)}
+        types = (of(module, number) for of in (lib.bpf_table_key_desc_id, lib.bpf_table_leaf_desc_id))
+        maps[descriptor] = (lib.bpf_table_name(module, number).decode(), numbers, *map(json.loads, types))
+    return maps, btf
+
+
+def _refusal(lib: ctypes.CDLL, module: int, name: str, program_type: int, attach_type: int) -> Refusal | None:
+    """Load a program through bcc, which tells the verifier about the lines of C; None if it was taken."""
+    symbol = name.encode()
+    function = (symbol, lib.bpf_function_start(module, symbol), lib.bpf_function_size(module, symbol))
+
+    def load(log_size: int) -> str | None:
+        log = mmap.mmap(-1, log_size or 1)  # what is not written costs nothing
+        license_and_version = (lib.bpf_module_license(module), 0)
+        logging = (1, ctypes.byref(ctypes.c_char.from_buffer(log)), log_size) if log_size else (0, None, 0)
+        fd: int = lib.bcc_func_load(module, program_type, *function, *license_and_version, *logging, None, attach_type)
+        if fd < 0:
+            return log[: log.find(b"\0")].decode(errors="replace")
+        os.close(fd)
+        return None
+
+    if load(0) is None:
+        return None
+    code = ctypes.get_errno()
+    log = load(_LOG_SIZE) or ""
+    end = log
+    if code == errno.EINVAL and log:
+        # bcc tries again without the lines of C, in case the kernel is too old for them, and only that log is left. But
+        # a log that does not fit is another error: no second time, and what is left is its end (Linux 6.4).
+        sizes = range(len(log), len(log) + (256 if len(log) < 100_000 else 1), 16)
+        ends = (load(size) or "" for size in sizes)
+        end = next((each for each in ends if " @ " in each and each[-20:] == log[-20:]), log)
+    return Refusal(name, code, log, end)
+
+
+def _libbcc() -> ctypes.CDLL:
+    """libbcc with the prototypes that bcc's Python module leaves out."""
+    lib = ctypes.CDLL("libbcc.so.0", use_errno=True)
+    by_number = {"bpf_table_name": _STR, "bpf_table_fd_id": _INT}
+    by_number |= {"bpf_table_key_desc_id": _STR, "bpf_table_leaf_desc_id": _STR}
+    for name, result, arguments in (
+        ("bpf_num_tables", ctypes.c_size_t, [_PTR]),
+        ("bpf_function_start", _PTR, [_PTR, _STR]),
+        ("bpf_function_size", ctypes.c_size_t, [_PTR, _STR]),
+        ("bpf_module_license", _STR, [_PTR]),
+        ("bcc_func_load", _INT, [_PTR, _INT, _STR, _PTR, _INT, _STR, _UINT, _INT, _PTR, _UINT, _STR, _INT]),
+        *((name, result, [_PTR, ctypes.c_size_t]) for name, result in by_number.items()),
+    ):
+        function = getattr(lib, name)
+        function.restype, function.argtypes = result, arguments
+    return lib
+
+
+def main() -> None:
+    """Serve one request."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nobody waits for the answer any more
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    # The __init__ of the package imports all of Kmesh Lab; empty packages are enough for one module of it.
+    folder = os.path.dirname(os.path.abspath(__file__))
+    for package, path in (("kmesh_lab", os.path.dirname(folder)), ("kmesh_lab.kernel", folder)):
+        sys.modules[package] = ModuleType(package)
+        sys.modules[package].__path__ = [path]
+    from kmesh_lab.kernel import bcc_process  # under its usual name, which the owner knows its classes by
+
+    request = pickle.load(sys.stdin.buffer)
+    result = bcc_process.compile_and_verify(request)
+    with open(answer, "wb") as stream:
+        pickle.dump(result, stream)
+
+
+if __name__ == "__main__":
+    main()

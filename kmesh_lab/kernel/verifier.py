@@ -1,0 +1,53 @@
+"""What the verifier says, in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterable
+
+from kmesh_lab.display import counted
+from kmesh_lab.errors import KernelNotSupported, LabError, NotPrivileged, VerifierError
+from kmesh_lab.kernel.source import short_path
+
+__all__ = ["verifier_error"]
+
+_PLACE = re.compile(r" @ (\S+):(\d+)$")
+_NOISE = re.compile(
+    r"^(;|\d+: |processed \d+ insns|verification time|stack depth|\s*$|from \d+ to|R\d+(_\w+)?=|frame\d+: "
+    r"|(cur|old) state: |caller:|callee:|returning from callee|to caller at)"
+)
+
+
+def verifier_error(program: str, log: str, code: int, files: Iterable[str] = (), end: str = "") -> LabError:
+    """The error for a refused program: the verifier's last words and the line of C they are about.
+
+    An empty log means that the verifier was never asked, because the kernel does not know the program type. ``files``
+    are the paths of the sources: the kernel writes only the last part of a path into the log. ``end`` is the end of the
+    log with the lines of C, if the log itself has none.
+    """
+    if not log.strip() and code == errno.EPERM:
+        return NotPrivileged(f"program {program} was not loaded: {os.strerror(code)}; run as root")
+    if not log.strip():
+        return KernelNotSupported(
+            f"program {program} was not loaded: {os.strerror(code)}; `kmesh-lab check` says what is missing"
+        )
+    lines = log.strip().splitlines()
+    reasons = [line for line in lines if not _NOISE.match(line)]
+    reason = (reasons or lines)[-1].rstrip(".")
+    what = f"program {program} was rejected: {reason}{_where((end or log).splitlines(), files)}"
+    return VerifierError(f"{what}. The whole log is in .log ({counted(len(lines), 'line')}).", program, log)
+
+
+def _where(lines: Iterable[str], files: Iterable[str]) -> str:
+    """The last line of C in a log; before Linux 6.9 the log has its text but not its number."""
+    for each in reversed(list(lines)):
+        place = _PLACE.search(each)
+        if place and place[2] != "0":  # 0: code that the compiler made by itself
+            name, line = place.groups()
+            paths = [path for path in files if path.rpartition("/")[2] == name]
+            return f" ({short_path(paths[0] if len(set(paths)) == 1 else name)}:{line})"
+        if not place and each.startswith("; "):
+            return f" (at `{each[2:].strip()}`)"
+    return ""
