@@ -1,0 +1,22 @@
+"""What moves between pods: their processes, what these serve and connect to, the waypoint, and the TLV.
+
+Inside the process of a pod (standard library only, except the waypoint)::
+
+    launch       starts the process
+    agent        Agent: what a pod does for its owner
+    sockets      a socket that connects, sockets that listen, and their cookies
+    connects     many connects, and what they came to
+    server       HTTP and echo
+    waypoint     Waypoint: an agent that forwards by the TLV
+
+At its owner::
+
+    pod_process  PodProcess, Reply
+    channel      the messages between both
+    tlv          KmeshTLV, KmeshTLVEnd, split
+"""
+
+from kmesh_lab.traffic.pod_process import PodProcess, Reply
+from kmesh_lab.traffic.tlv import KmeshTLV, KmeshTLVEnd, split
+
+__all__ = ["KmeshTLV", "KmeshTLVEnd", "PodProcess", "Reply", "split"]

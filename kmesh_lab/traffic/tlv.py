@@ -1,0 +1,108 @@
+"""Kmesh's TLV as Scapy layers: where the client wanted to go, told to the waypoint in front of the first payload bytes.
+
+``sendmsg_prog`` writes it (bpf/sendmsg.c, the layout is bpf/include/tlv.h), a waypoint reads it::
+
+    >>> bytes(KmeshTLV(addr="10.96.0.10", port=80) / KmeshTLVEnd() / b"HELLO").hex()
+    '01000000060a60000a0050fe0000000048454c4c4f'
+
+Upstream: Kmesh bpf/kmesh/workload/sendmsg.c; the reader is Envoy's listener filter kmesh_tlv (kmesh-net/waypoint).
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, ClassVar
+
+from scapy.fields import Field, FieldLenField, IntField, ShortField, XByteField
+from scapy.packet import Packet, Raw
+
+__all__ = ["KmeshTLV", "KmeshTLVEnd", "split"]
+
+# The names of bpf/include/tlv.h.
+TLV_ORG_DST_ADDR = 0x01
+TLV_PAYLOAD = 0xFE
+TLV_ORG_DST_ADDR4_LENGTH = 6
+TLV_ORG_DST_ADDR6_LENGTH = 18
+
+_HEADER = 5  # type and length, of the TLV and of its end alike
+_PORT = 2
+
+
+class _AddressField(Field[IPv4Address | IPv6Address, bytes]):
+    """An IPv4 or an IPv6 address; in bytes, the length field says which."""
+
+    def any2i(self, pkt: Packet | None, x: Any) -> IPv4Address | IPv6Address:
+        return ip_address(x)
+
+    h2i = any2i
+
+    def i2repr(self, pkt: Packet | None, x: Any) -> str:
+        mapped = getattr(x, "ipv4_mapped", None)
+        return str(x) if mapped is None else f"::ffff:{mapped}"  # as Python prints it from 3.13 on
+
+    def i2len(self, pkt: Packet, x: Any) -> int:
+        return len(x.packed)
+
+    def addfield(self, pkt: Packet, s: bytes, val: IPv4Address | IPv6Address | None) -> bytes:
+        return s + (b"" if val is None else val.packed)
+
+    def getfield(self, pkt: Packet, s: bytes) -> tuple[bytes, IPv4Address | IPv6Address]:
+        # Envoy's filter, too, takes every length but that of IPv4 for IPv6.
+        size = 4 if pkt.length == TLV_ORG_DST_ADDR4_LENGTH else 16
+        return s[size:], ip_address(bytes(s[:size]))
+
+
+class KmeshTLV(Packet):
+    """The original destination of a connection: address and port, as the client gave them to connect(2)."""
+
+    name = "KmeshTLV"
+    fields_desc: ClassVar = [
+        XByteField("type", TLV_ORG_DST_ADDR),
+        FieldLenField("length", None, length_of="addr", fmt="I", adjust=lambda pkt, size: size + _PORT),
+        _AddressField("addr", "0.0.0.0"),
+        ShortField("port", 0),
+    ]
+
+    def guess_payload_class(self, payload: bytes) -> type[Packet]:
+        """Return the end mark, or Raw where it is missing."""
+        return KmeshTLVEnd if payload[0] == TLV_PAYLOAD else Raw
+
+    def mysummary(self) -> str:
+        return f"KmeshTLV {self.addr} port {self.port}"
+
+
+class KmeshTLVEnd(Packet):
+    """The end of the TLVs: the client's own bytes follow."""
+
+    name = "KmeshTLVEnd"
+    fields_desc: ClassVar = [XByteField("type", TLV_PAYLOAD), IntField("length", 0)]
+
+
+def split(data: bytes) -> tuple[Packet, bytes] | None:
+    """Take the TLV from the start of a stream: return it with its end mark, and the client's bytes after it.
+
+    None while it is incomplete: TLV and request may come in any pieces. ``ValueError`` as soon as the bytes cannot be a
+    TLV; a waypoint closes such a connection.
+    """
+    if not data:
+        return None
+    if data[0] != TLV_ORG_DST_ADDR:
+        raise ValueError(f"no TLV: the first byte is {data[0]:#04x}, expected {TLV_ORG_DST_ADDR:#04x}")
+    if len(data) < _HEADER:
+        return None
+    length = int.from_bytes(data[1:_HEADER], "big")
+    if length not in (TLV_ORG_DST_ADDR4_LENGTH, TLV_ORG_DST_ADDR6_LENGTH):
+        raise ValueError(
+            f"malformed TLV: length {length}, expected {TLV_ORG_DST_ADDR4_LENGTH} (IPv4) or "
+            f"{TLV_ORG_DST_ADDR6_LENGTH} (IPv6)"
+        )
+    end = _HEADER + length + _HEADER
+    mark = data[end - _HEADER : end]
+    expected = bytes(KmeshTLVEnd())
+    if not expected.startswith(mark):
+        raise ValueError(
+            f"malformed TLV: after the port comes {mark.hex(' ')}, expected the end mark {expected.hex(' ')}"
+        )
+    if len(mark) < _HEADER:
+        return None
+    return KmeshTLV(data[:end]), data[end:]
