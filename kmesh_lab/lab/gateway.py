@@ -1,0 +1,83 @@
+"""A waypoint: the proxy that a service's connections are sent to, when it needs more than choosing an address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from scapy.packet import Packet
+
+from kmesh_lab.datapath.plan import Publication
+from kmesh_lab.datapath.rows import Address, address_text
+from kmesh_lab.display import html_table, one_line
+from kmesh_lab.errors import LabError
+from kmesh_lab.lab.pod import Pod
+from kmesh_lab.mesh import WAYPOINT_PORT, WAYPOINT_TARGET_PORT, Service, Workload, stored_ports
+from kmesh_lab.traffic.pod_process import PodProcess
+from kmesh_lab.traffic.tlv import KmeshTLV
+
+if TYPE_CHECKING:
+    from kmesh_lab.lab.lab import Lab
+    from kmesh_lab.lab.node import Node
+
+__all__ = ["Waypoint"]
+
+
+class Waypoint(Pod):
+    """A pod that reads the TLV and forwards to an endpoint of the original service; `kmesh_lab.Lab.waypoint` makes one.
+
+    It is a service too: the programs send a connection to its VIP, port 15008, and resolve that to this pod, port
+    15019, by starting again. Like Istio's waypoints it is not enrolled itself, so what it forwards is left alone.
+    """
+
+    def __init__(self, lab: Lab, node: Node, workload: Workload, process: PodProcess, service: Service) -> None:
+        super().__init__(lab, node, workload, process, WAYPOINT_TARGET_PORT)
+        self.service = service
+        self._served: set[str] = set()  # keys of services, also of those that do not use it any more
+
+    @property
+    def entrance(self) -> Address:
+        """The address that km_service holds for a service with this waypoint."""
+        return self.service.vips[0], WAYPOINT_PORT
+
+    def learn(self, publications: Sequence[Publication]) -> None:
+        """Take over the endpoints of the services in front of which this waypoint stands.
+
+        Or stood: a connection that was made a moment before must still find its way.
+        """
+        self._served |= {each.service.key for each in publications if each.waypoint == self.entrance}
+        table = [
+            (str(vip), port, [(str(end.address), target) for end in each.endpoints if end.healthy])
+            for each in publications
+            if each.service.key in self._served
+            for vip in each.service.vips
+            for port, target in stored_ports(each.service).items()
+        ]
+        self.process.request("services", table=table)
+
+    def captured(self, connection: int = -1) -> Packet:
+        """The first bytes of a connection, as the waypoint read them: a Scapy packet ``KmeshTLV / KmeshTLVEnd / Raw``.
+
+        ``connection`` counts those that came, the last by default. What is still on its way is waited for, at most
+        1 s. Raises `LabError` when none has come.
+        """
+        captures = self._ask("captured", count=max(self.heard, 1), timeout=1.0)["connections"]
+        try:
+            return KmeshTLV(bytes.fromhex(captures[connection]["received"]))
+        except IndexError:
+            raise LabError(
+                f"waypoint {self.name!r} has read {len(captures)} connections; send something through it first"
+            ) from None
+
+    def __repr__(self) -> str:
+        entrance = address_text(self.entrance)
+        return one_line(f"<Waypoint {self.name} {entrance} → {self.address} on {self.node.name}>")
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("entrance", address_text(self.entrance)),
+            ("address", address_text((self.address, WAYPOINT_TARGET_PORT))),
+            ("node", self.node.name),
+            ("process", "running" if self.alive else "ended"),
+        ]
+        return html_table(f"Waypoint {self.name}", rows)

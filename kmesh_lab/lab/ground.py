@@ -1,0 +1,104 @@
+"""What a lab has on this machine: cgroups, the fabric, programs, processes, sockets; and how it is all put away."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from kmesh_lab.datapath.datapath import Datapath
+from kmesh_lab.kernel.cgroup import LabCgroup, remove_abandoned
+from kmesh_lab.kernel.features import require
+from kmesh_lab.kernel.netns import Fabric
+from kmesh_lab.mesh import Place, Workload
+from kmesh_lab.traffic.pod_process import PodProcess
+
+if TYPE_CHECKING:
+    from kmesh_lab.lab.connection import Connection
+
+__all__ = ["Ground"]
+
+
+class Ground:
+    """The cgroup and the fabric of one lab, and whatever is made in them; `close` removes everything.
+
+    It knows neither nodes nor pods nor the lab, so that a lab that nobody holds any more can be collected and its
+    ground closed. Making one first asks for what every lab needs and removes what dead labs left.
+    """
+
+    def __init__(self) -> None:
+        require()
+        remove_abandoned()
+        self._owner = os.getpid()
+        self._stack = ExitStack()
+        self._processes: dict[str, PodProcess] = {}
+        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._cgroup = LabCgroup.create()
+        try:
+            self._fabric = Fabric(self._cgroup.path)
+        except BaseException:
+            self._cgroup.remove()
+            raise
+        # The last to be called is the first here: the warden goes last, because it removes the cgroup if we are killed.
+        self._stack.callback(self._fabric.close)
+        self._stack.callback(self._cgroup.remove)
+
+    @property
+    def cgroup(self) -> Path:
+        """The directory that is above those of the nodes."""
+        return self._cgroup.path
+
+    @contextmanager
+    def datapath(self, node: str, place: Place | None, *, trace: bool, source: Path) -> Iterator[Datapath]:
+        """The cgroup of a node with the programs; whatever fails until the block ends, no trace of it remains."""
+        with ExitStack() as undo:
+            cgroup = self._cgroup.child(node)
+            undo.callback(self._cgroup.remove_child, node)
+            datapath = Datapath(cgroup, place, trace=trace, source=source)
+            undo.callback(datapath.close)
+            yield datapath
+            undo.pop_all()
+        self._stack.callback(datapath.close)
+
+    @contextmanager
+    def process(self, workload: Workload, script: Literal["agent", "waypoint"]) -> Iterator[PodProcess]:
+        """The process of a pod, on the wire; whatever fails until the block ends, no trace of it remains."""
+        name = workload.name
+        with ExitStack() as undo:
+            cgroup = self._cgroup.child(workload.node, name)
+            undo.callback(self._cgroup.remove_child, workload.node, name)
+            process = self._processes[name] = PodProcess(name, cgroup, script)
+            undo.callback(self._processes.pop, name)
+            undo.callback(process.close)
+            process.start().wait_ready()
+            self._fabric.plug(process.netns_fd, name, workload.address)
+            undo.callback(self._fabric.unplug, name)
+            yield process
+            undo.pop_all()
+
+    def keep(self, connection: Connection) -> None:
+        """Close a connection with its pod, at the latest: an open socket keeps the network namespace."""
+        self._connections.add(connection)
+
+    def remove_process(self, workload: Workload) -> None:
+        """End the process of a pod, and what was made inside it."""
+        for connection in list(self._connections):
+            if connection.pod.workload is workload:
+                connection.socket.close()
+        self._processes[workload.name].close()  # before the wire goes: others shall notice
+        self._fabric.unplug(workload.name)
+        self._cgroup.remove_child(workload.node, workload.name)
+        del self._processes[workload.name]
+
+    def close(self) -> None:
+        """Remove everything; not in a child made by fork(), whose lab it is not."""
+        if os.getpid() != self._owner:
+            return
+        with self._stack:
+            for connection in list(self._connections):
+                connection.socket.close()
+            for process in self._processes.values():
+                self._stack.callback(process.close)

@@ -1,0 +1,300 @@
+"""The lab: nodes, pods and services, from their making to their end."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kmesh_lab.datapath.events import Events
+from kmesh_lab.datapath.rows import Address
+from kmesh_lab.display import counted, html_table
+from kmesh_lab.errors import LabError
+from kmesh_lab.kernel.program import BPF_DIR
+from kmesh_lab.lab.addresses import check_choice, check_label, check_port, next_node, pod_address, waypoint_vip
+from kmesh_lab.lab.connection import Connection
+from kmesh_lab.lab.control import ControlPlane, Endpoint
+from kmesh_lab.lab.gateway import Waypoint
+from kmesh_lab.lab.ground import Ground
+from kmesh_lab.lab.node import Node
+from kmesh_lab.lab.observation import Observatory, Receipt
+from kmesh_lab.lab.picture import Picture, draw
+from kmesh_lab.lab.pod import Pod
+from kmesh_lab.mesh import (
+    DEFAULT_CLUSTER,
+    WAYPOINT_PORT,
+    WAYPOINT_TARGET_PORT,
+    IPAddress,
+    Locality,
+    Place,
+    Service,
+    Workload,
+)
+
+__all__ = ["Lab"]
+
+
+class Lab:
+    """Nodes with real programs, pods with real sockets, on this machine and gone with this process.
+
+    Addresses are part of the plan: pod *j* of node *i* is ``10.244.i.j`` (or ``fd00:10:244:i::j``), waypoints take
+    VIPs from ``10.96.255.1`` on, services say theirs. ``trace=False`` loads the programs without the decision trace;
+    ``source`` is another C file than ``bpf/kmesh.c``, or a folder with one.
+
+    Raises `NotPrivileged`, `CgroupUnavailable` and `KernelNotSupported` of `kmesh_lab.errors`, and when the first
+    node is made its `CompileError` or `VerifierError`.
+    """
+
+    def __init__(self, *, trace: bool = True, source: Path | str = BPF_DIR) -> None:
+        self._trace, self._source = trace, _c_file(Path(source))
+        self.nodes: dict[str, Node] = {}
+        self.pods: dict[str, Pod] = {}
+        self._control = ControlPlane(self.nodes, self.pods)
+        self._observatory = Observatory(self.nodes)
+        self._lock = threading.RLock()
+        self._ground = Ground()
+        # Runs at close(), when the lab is collected, or at the end of the interpreter.
+        self._finalizer = weakref.finalize(self, self._ground.close)
+
+    # ---- making things
+
+    def node(
+        self, name: str, locality: str | Locality | None = None, *, cluster: str = DEFAULT_CLUSTER, network: str = ""
+    ) -> Node:
+        """A node at ``locality`` ("region/zone/subzone"), with programs and maps of its own."""
+        with self._opened():
+            self._check_new("node", name)
+            if locality is not None and not isinstance(locality, Locality):
+                locality = Locality.parse(locality)
+            place = Place(locality or Locality(), name, cluster, network)
+            number = next_node(name, [node.number for node in self.nodes.values()])
+            known = place if locality else None
+            with self._ground.datapath(name, known, trace=self._trace, source=self._source) as datapath:
+                node = Node(self, name, number, place, datapath)
+                self._control.add_node(node)
+            self.nodes[name] = node
+            return node
+
+    def pod(
+        self,
+        name: str,
+        node: Node | str,
+        listen: int | None = None,
+        *,
+        family: int = 4,
+        enrolled: bool = True,
+        namespace: str = "default",
+    ) -> Pod:
+        """A pod on a node; with ``listen`` it serves on that port (TCP and UDP).
+
+        ``family`` 6 gives it an IPv6 address instead of an IPv4 one. It is in the mesh unless ``enrolled`` is False.
+        """
+        with self._opened():
+            if listen is not None:
+                check_port(listen)
+            where = self._node(node)
+            workload = self._workload("pod", name, where, family, namespace)
+            with self._ground.process(workload, "agent") as process:
+                pod = Pod(self, where, workload, process, listen)
+                for protocol in ("tcp", "udp") if listen else ():
+                    process.request("listen", port=listen, protocol=protocol)
+                self._join(pod, enrolled)
+            return pod
+
+    def waypoint(self, name: str, node: Node | str, *, family: int = 4, namespace: str = "default") -> Waypoint:
+        """A waypoint for services of one IP family: a pod, and the service that `apply` sends their clients to.
+
+        Its name must contain "waypoint", by which Kmesh knows one.
+        """
+        with self._opened():
+            if "waypoint" not in str(name):
+                raise ValueError(f"waypoint name {name!r} must contain 'waypoint': Kmesh tells a waypoint by its name")
+            where = self._node(node)
+            workload = self._workload("waypoint", name, where, family, namespace)
+            vip = waypoint_vip(family, {vip for service in self.services.values() for vip in service.vips})
+            service = Service(name, vip, {WAYPOINT_PORT: WAYPOINT_TARGET_PORT}, namespace=namespace)
+            if service.name in self.services:
+                raise LabError(f"service {service.name!r} already exists; delete it first or choose another name")
+            with self._ground.process(workload, "waypoint") as process:
+                pod = Waypoint(self, where, workload, process, service)
+                self._join(pod, enrolled=False)
+            return pod
+
+    # ---- the control plane
+
+    def apply(
+        self,
+        service: Service | Mapping[Service, Sequence[Endpoint]],
+        endpoints: Sequence[Endpoint] = (),
+        *,
+        waypoint: Waypoint | None = None,
+    ) -> None:
+        """Publish a service on every node, or many at once: ``lab.apply({web: [a, b], db: [c]})``.
+
+        Declarative and hot: what is there becomes what is said, no program is reloaded, no connection waits. Applying
+        the same again changes nothing. Endpoints are pods, or workloads without one (which nobody can reach).
+        Raises ``ValueError`` and `LabError` on what cannot be meant and `kmesh_lab.errors.MapFull` when a map has no
+        room; then every map is as before.
+        """
+        if isinstance(service, Mapping) and endpoints:
+            raise ValueError("endpoints are given twice: with many services, lab.apply({web: [a, b], db: [c]})")
+        wanted = service if isinstance(service, Mapping) else {service: endpoints}
+        with self._opened():
+            self._control.apply(wanted, waypoint)
+
+    def delete(self, thing: Service | Pod | str) -> None:
+        """Take a service or a pod away; one that is gone already is left alone, but a name must be known.
+
+        A pod leaves its services first, and a waypoint those in front of which it stands: no connect meets a gap.
+        """
+        with self._opened():
+            found = self.named(thing) if isinstance(thing, str) else thing
+            if isinstance(found, Service):
+                self._control.delete(found)
+            elif isinstance(found, Pod):
+                if self.pods.get(found.name) is found:
+                    self._control.remove_pod(found)
+                    self._ground.remove_process(found.workload)
+                    del self.pods[found.name], found.node.pods[found.name]
+            else:
+                raise LabError(f"{thing!r} is neither a service nor a pod of this lab")
+
+    @property
+    def services(self) -> dict[str, Service]:
+        """The published services by name."""
+        return {each.service.name: each.service for each in self._control.publications()}
+
+    # ---- looking
+
+    def events(self) -> AbstractContextManager[Events]:
+        """``with lab.events() as events: …`` collects what the programs report to km_tcp_probe meanwhile."""
+        self.require_open()
+        return self._observatory.observe(Events(self._name_at))
+
+    def picture(self, connection: Connection | None = None) -> Picture:
+        """Nodes, pods and services as a drawing, and the way that one connection took."""
+        self.require_open()
+        return draw(list(self.nodes.values()), self._control.publications(), connection)
+
+    def named(self, name: str) -> Service | Pod | IPAddress:
+        """The pod, else the service with this name, else the address that the text is; LabError for anything else."""
+        if name in self.pods:
+            return self.pods[name]
+        services = self.services
+        for full_name in (name, f"{name}.default"):
+            if full_name in services:
+                return services[full_name]
+        try:
+            return ipaddress.ip_address(name)
+        except ValueError:
+            known = ", ".join([*self.pods, *services]) or "nothing yet"
+            raise LabError(f"no pod or service {name!r} in this lab, and no address either; there is {known}") from None
+
+    def pod_at(self, address: Address) -> Pod | None:
+        """The pod that has this address, if any; an IPv4-mapped address counts as IPv4."""
+        ip = address[0]
+        ip = (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
+        return next((pod for pod in list(self.pods.values()) if pod.address == ip), None)
+
+    # ---- the end
+
+    def close(self) -> Receipt:
+        """Remove everything; a second time, do nothing. Returns what was removed and what, if anything, is left."""
+        with self._lock:
+            nodes, pods, services = list(self.nodes.values()), list(self.pods.values()), len(self.services)
+            programs = sum(len(node.datapath.programs) for node in nodes)
+            pids = [pod.pid for pod in pods]
+            for node in nodes:
+                node.pods.clear()
+            self.nodes.clear()
+            self.pods.clear()
+            self._finalizer()
+            return Receipt.after(len(nodes), pids, services, programs, self._ground.cgroup)
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        return not self._finalizer.alive
+
+    def require_open(self) -> None:
+        """Raise `LabError` after `close`."""
+        if self.closed:
+            raise LabError("this lab is closed; make another one with Lab()")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "<Lab, closed>"
+        parts = ((self.nodes, "node"), (self.pods, "pod"), (self.services, "service"))
+        return f"<Lab: {', '.join(counted(len(things), one) for things, one in parts)}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(name, str(node.place.locality), ", ".join(node.pods)) for name, node in self.nodes.items()]
+        return html_table(repr(self)[1:-1], rows, header=("node", "locality", "pods"))
+
+    # ---- inside
+
+    def remember(self, connection: Connection) -> None:
+        """Close the connection with the lab: an open socket keeps the network namespace of its pod."""
+        self._ground.keep(connection)
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        with self._lock:
+            self.require_open()
+            yield
+
+    def _check_new(self, kind: str, name: str) -> None:
+        check_label(f"{kind} name", name)
+        if name in (self.nodes if kind == "node" else self.pods):
+            where = "" if kind == "node" else f" on node {self.pods[name].node.name}"
+            raise LabError(f"{kind} {name!r} already exists{where}; delete it first or choose another name")
+
+    def _node(self, node: Node | str) -> Node:
+        name = node.name if isinstance(node, Node) else node
+        found = self.nodes.get(name)
+        if found is None:
+            raise LabError(f"no node {name!r} in this lab; there is {', '.join(self.nodes) or 'none yet'}")
+        if isinstance(node, Node) and node is not found:
+            raise LabError(f"node {name!r} belongs to another lab")
+        return found
+
+    def _workload(self, kind: str, name: str, node: Node, family: int, namespace: str) -> Workload:
+        self._check_new(kind, name)
+        check_label("namespace", namespace)
+        check_choice(f"family of {kind} {name!r}", family, (4, 6))
+        address = pod_address(node.number, family, {pod.address for pod in self.pods.values()})
+        place = node.place
+        return Workload(name, address, node.name, place.locality, namespace, place.cluster, place.network)
+
+    def _join(self, pod: Pod, enrolled: bool) -> None:
+        """Publish a pod that is ready."""
+        self._control.add_pod(pod)
+        try:
+            if enrolled:
+                pod.enroll()
+        except BaseException:
+            self._control.remove_pod(pod)
+            raise
+        self.pods[pod.name] = pod.node.pods[pod.name] = pod
+
+    def _name_at(self, address: Address) -> str:
+        pod = self.pod_at(address)
+        return pod.name if pod else ""
+
+
+def _c_file(source: Path) -> Path:
+    path = source / "kmesh.c" if source.is_dir() else source
+    if not path.is_file():
+        raise LabError(f"no C file {str(path)!r}; a copy of bpf/ has kmesh.c, which includes the others")
+    return path

@@ -1,0 +1,60 @@
+"""Can this machine run a lab, and if not, what is missing and what to do?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kmesh_lab.display import html_table, one_line, text_table
+from kmesh_lab.kernel.features import ALL, Feature, numbers, probe_all
+
+__all__ = ["HEADER", "Check", "check"]
+
+_PRESENT = {True: "yes", False: "NO", None: "unknown"}
+HEADER = ("feature", "here", "how it was probed", "what to do")
+
+
+class Check:
+    """What a lab needs, and what of it this machine has; `kmesh_lab.check` makes one. True when a lab can run."""
+
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self.features = tuple(features)
+
+    @property
+    def missing(self) -> list[Feature]:
+        """What is absent or could not be tried, be it needed by every notebook or by some."""
+        return [feature for feature in self.features if not feature.present]
+
+    def __bool__(self) -> bool:
+        return not any(feature.needed_by == ALL for feature in self.missing)
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """One row of text for each feature: its name, whether it is here, how it was probed, what to do."""
+        return [(each.name, _PRESENT[each.present], each.how, _advice(each)) for each in self.features]
+
+    def __repr__(self) -> str:
+        verdict = "a lab can run here" if self else "no lab can run here"
+        missing = ", ".join(feature.name for feature in self.missing)
+        found = f"missing: {missing}" if missing else f"all {len(self.features)} features are present"
+        return one_line(f"<Check: {verdict}, {found}>")
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text("\n".join([repr(self), text_table([HEADER, *self.rows()])]))
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self)[1:-1], self.rows(), header=HEADER)
+
+
+def check() -> Check:
+    """Try everything a lab needs of this machine; takes a moment and leaves nothing behind.
+
+    >>> check()
+    <Check: a lab can run here, all 28 features are present>
+    """
+    return Check(probe_all())
+
+
+def _advice(feature: Feature) -> str:
+    if feature.present is not False:
+        return ""
+    return f"{feature.remedy} (for {'every notebook' if feature.needed_by == ALL else numbers(feature.needed_by)})"

@@ -1,0 +1,178 @@
+"""A pod: a process in its own network namespace, inside its node's cgroup."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from kmesh_lab.datapath.rows import Address, address_text
+from kmesh_lab.display import html_table, one_line
+from kmesh_lab.errors import LabError
+from kmesh_lab.lab.addresses import check_choice, check_port
+from kmesh_lab.lab.connection import Connection, Connects
+from kmesh_lab.mesh import IPAddress, Service, Workload
+from kmesh_lab.traffic.pod_process import PodProcess, Reply
+
+if TYPE_CHECKING:
+    from kmesh_lab.lab.lab import Lab
+    from kmesh_lab.lab.node import Node
+
+__all__ = ["Pod", "Target"]
+
+ENROL_PORT, UNENROL_PORT = 929, 930  # Kmesh bpf/include/bpf_common.h; bpf/include/manage.h
+
+
+class Pod:
+    """A pod of the lab; `kmesh_lab.Lab.pod` makes one.
+
+    ``name``, ``node``, ``address`` (one, IPv4 or IPv6), ``workload`` (what the control plane knows about it),
+    ``netns_cookie`` (the number by which km_manage knows the network namespace), ``pid``.
+    """
+
+    def __init__(self, lab: Lab, node: Node, workload: Workload, process: PodProcess, listen: int | None) -> None:
+        self._lab, self.node, self.workload, self.process, self.listen = lab, node, workload, process, listen
+        self.heard = 0  # connections of the lab's pods to this one that have sent something, or ended
+        self.netns_cookie = int(process.request("netns_cookie")["cookie"])
+
+    @property
+    def name(self) -> str:
+        """The name, unique in the lab."""
+        return self.workload.name
+
+    @property
+    def address(self) -> IPAddress:
+        """The address of eth0."""
+        return self.workload.address
+
+    @property
+    def pid(self) -> int:
+        """The process of the pod, for ``nsenter -t PID -n``."""
+        return self.process.pid
+
+    @property
+    def alive(self) -> bool:
+        """False when the pod's process has ended."""
+        return self.process.alive
+
+    # ---- in the mesh or not
+
+    @property
+    def enrolled(self) -> bool:
+        """True when the programs handle the pod's connections: its network namespace is in km_manage."""
+        return self.netns_cookie in self.node.maps.manage
+
+    def enroll(self, enrolled: bool = True) -> None:
+        """Take the pod into the mesh, or out, the way Kmesh's CNI plugin does: by a connect to a control address."""
+        self._ask("control", port=ENROL_PORT if enrolled else UNENROL_PORT, family=self.address.version)
+
+    def leave(self) -> None:
+        """Take the pod's rows out of km_manage without asking the pod, which may be dead."""
+        for who in (self.netns_cookie, self.address):
+            self.node.maps.manage.pop(who, None)
+
+    # ---- traffic
+
+    def connect(
+        self, target: Target, port: int | None = None, *, protocol: str = "tcp", timeout: float = 5
+    ) -> Connection:
+        """A real connect(2), made by the pod's process.
+
+        ``target`` is a service, a pod, an address, or the name of a service or pod; ``port`` may be left out when it
+        has only one. ``protocol`` is "tcp" or "udp". An address ``::ffff:a.b.c.d`` uses an IPv6 socket for IPv4.
+        Raises the `OSError` of connect(2), whose ``decision`` says what the programs did, and `PodGone`.
+        """
+        asked = self._destination(target, port)
+        check_choice("protocol", protocol, ("tcp", "udp"))
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= 3600:
+            raise ValueError(f"timeout {timeout!r}: expected seconds, more than 0 and at most 3600")
+        self.node.datapath.collect_trace()  # a ring full of old steps has no room for new ones
+        reply = self._ask("connect", address=str(asked[0]), port=asked[1], protocol=protocol, timeout=timeout)
+        code = reply["connect_errno"]
+        if code:
+            raise self._failed(code, asked, reply["cookie"])
+        decide, peer = self.node.datapath.decision, _address(reply["peer"])
+        connection = Connection(self, reply.socket(), reply["cookie"], peer, self._lab.pod_at, decide)
+        self._lab.remember(connection)
+        return connection
+
+    def connect_many(
+        self, target: Target, port: int | None = None, *, count: int = 100, protocol: str = "tcp"
+    ) -> Connects:
+        """``count`` real connects in a row, each closed at once; says how many reached which pod."""
+        address, port = self._destination(target, port)
+        check_choice("protocol", protocol, ("tcp", "udp"))
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise ValueError(f"count {count!r}: expected an int of at least 1")
+        return self.tally(self._ask("connect_many", address=str(address), port=port, count=count, protocol=protocol))
+
+    def tally(self, reply: Any) -> Connects:
+        """The answer of the pod's process to many connects, with names instead of addresses."""
+        reached: Counter[str] = Counter()
+        for peer in reply["peers"]:
+            address = _address(peer)
+            pod = self._lab.pod_at(address)
+            reached[pod.name if pod else address_text(address)] += peer[2]
+            if pod is not None:
+                pod.heard += peer[2]
+        refused = Counter(errno.errorcode.get(code, str(code)) for _, code in reply["errors"])
+        return Connects(reached, refused)
+
+    def _ask(self, op: str, **fields: Any) -> Reply:
+        self._lab.require_open()
+        return self.process.request(op, **fields)
+
+    def _destination(self, target: Target, port: int | None) -> Address:
+        self._lab.require_open()
+        if isinstance(target, str):
+            target = self._lab.named(target)
+        if isinstance(target, Service):
+            address, ports = target.vips[0], list(target.ports)
+        elif isinstance(target, Pod):
+            if self._lab.pods.get(target.name) is not target:
+                raise LabError(f"pod {target.name!r} is not a pod of this lab (any more)")
+            address, ports = target.address, [target.listen] if target.listen else []
+        elif isinstance(target, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+            address, ports = target, []
+        else:
+            raise ValueError(f"connect to {target!r}? expected a service, a pod, an address or a name")
+        if port is None:
+            if len(ports) != 1:
+                raise ValueError(f"which port of {target!r}? {f'it has {ports}' if ports else 'give one'}")
+            port = ports[0]
+        return address, check_port(port)
+
+    def _failed(self, code: int, asked: Address, cookie: int) -> OSError:
+        error = OSError(code, f"pod {self.name!r} could not connect to {address_text(asked)}: {errno_text(code)}")
+        error.decision = self.node.datapath.decision(cookie)  # type: ignore[attr-defined]
+        error.add_note(repr(error.decision))  # type: ignore[attr-defined]
+        return error
+
+    def __repr__(self) -> str:
+        where = str(self.workload.locality) or "no locality"
+        return one_line(f"<Pod {self.name} {self.address} {where} on {self.node.name}>")
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[str, object]] = [
+            ("node", self.node.name),
+            ("address", self.address),
+            ("locality", str(self.workload.locality) or "none"),
+            ("listens on", self.listen or "nothing"),
+            ("process", "running" if self.alive else "ended"),
+        ]
+        return html_table(f"Pod {self.name}", rows)
+
+
+Target = Service | Pod | IPAddress | str
+
+
+def errno_text(code: int) -> str:
+    """``EHOSTUNREACH, No route to host``."""
+    return f"{errno.errorcode.get(code, code)}, {os.strerror(code)}"
+
+
+def _address(pair: Any) -> Address:
+    ip = ipaddress.ip_address(pair[0])
+    return ip, int(pair[1])

@@ -1,0 +1,98 @@
+"""km.check(): can this machine run a lab?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from IPython.lib.pretty import pretty
+
+import kmesh_lab as km
+from kmesh_lab.kernel import features
+from tests.lab.outside import Machine, run_as_nobody
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Take features away: their probes say that they are absent."""
+
+    def take_away(*names: str, how: str = "loading an empty one") -> None:
+        changed = [
+            replace(feature, attempt=lambda: (False, how)) if feature.name in names else feature
+            for feature in features.FEATURES
+        ]
+        monkeypatch.setattr(features, "FEATURES", tuple(changed))
+
+    return take_away
+
+
+def test_check_is_true_where_a_lab_can_run_and_shows_every_feature() -> None:
+    check = km.check()
+
+    assert check
+    assert check.missing == []
+    assert repr(check) == f"<Check: a lab can run here, all {len(features.FEATURES)} features are present>"
+    assert check.rows()[0] == ("root privileges", "yes", "this process has CAP_NET_ADMIN and CAP_SYS_ADMIN", "")
+    assert [name for name, *_ in check.rows()] == [feature.name for feature in features.FEATURES]
+
+
+def test_check_shows_itself_as_a_table_in_a_notebook_and_in_a_terminal() -> None:
+    check = km.check()
+
+    html = check._repr_html_()
+    assert html.startswith("<table><caption>Check: a lab can run here")
+    assert "<tr><th>feature</th><th>here</th><th>how it was probed</th><th>what to do</th></tr>" in html
+    assert "<tr><th>ringbuf maps</th><td>yes</td><td>making an empty one</td><td></td></tr>" in html
+    lines = pretty(check).splitlines()
+    assert lines[0] == repr(check)
+    assert lines[1].split("  ")[0] == "feature"
+    assert len(lines) == 2 + len(features.FEATURES)
+
+
+def test_check_is_false_without_something_that_every_notebook_needs_and_says_what_to_do(without) -> None:
+    without("ringbuf maps")
+
+    check = km.check()
+
+    assert not check
+    assert repr(check) == "<Check: no lab can run here, missing: ringbuf maps>"
+    remedy = "use Linux 5.8 or newer with CONFIG_BPF_SYSCALL (for every notebook)"
+    assert ("ringbuf maps", "NO", "loading an empty one", remedy) in check.rows()
+
+
+def test_check_is_true_without_something_that_only_some_notebooks_need(without) -> None:
+    without("packet sockets")
+
+    check = km.check()
+
+    assert check
+    assert repr(check) == "<Check: a lab can run here, missing: packet sockets>"
+    assert check.rows()[8][3] == "use a kernel with CONFIG_PACKET (for 04, 05, 06)"
+
+
+def test_what_a_probe_says_is_escaped(without) -> None:
+    without("bcc", how="<img src=x onerror=alert(1)>")
+
+    html = km.check()._repr_html_()
+
+    assert "<img" not in html
+    assert "&lt;img src=x onerror=alert(1)&gt;" in html
+
+
+def test_check_tells_a_user_without_privileges_to_become_root() -> None:
+    printed = run_as_nobody(
+        "import kmesh_lab; check = kmesh_lab.check(); print(bool(check)); print(*check.rows()[0], sep=', ')"
+    )
+
+    lacking = "NO, user 65534 lacks CAP_NET_ADMIN and CAP_SYS_ADMIN"
+    assert printed.startswith(f"False\nroot privileges, {lacking}, run as root;")
+
+
+def test_check_leaves_nothing_behind() -> None:
+    machine = Machine()
+
+    km.check()
+
+    assert machine.left(1) == []
