@@ -1,0 +1,12 @@
+"""Live views. They add interaction, never information: each has a static form that says the same.
+
+A view is one Python class, one ``.js`` file and one ``.css`` file beside it, and traits between them. Nothing is loaded
+from a network. What JupyterLab shows is live; what GitHub shows is the static form, which is part of the same output.
+"""
+
+from kmesh_lab.widgets.decision_path import DecisionPath
+from kmesh_lab.widgets.locality_panel import LocalityPanel
+from kmesh_lab.widgets.map_inspector import MapInspector
+from kmesh_lab.widgets.tlv_inspector import TlvInspector
+
+__all__ = ["DecisionPath", "LocalityPanel", "MapInspector", "TlvInspector"]
