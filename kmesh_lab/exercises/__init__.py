@@ -1,0 +1,39 @@
+"""Exercises that the kernel marks, and the instruments that lessons need.
+
+km.exercise("03.1").check({"RANDOM, all four": ["p", "q"], …})
+
+exercise      Exercise: a task and a check
+verdict       Verdict: right or wrong, and why
+prediction    guesses held against what happened
+bench         the labs in which answers are tried
+one_connect, four_maps, locality      the exercises of notebooks 01, 02, 03
+instruments   attempt(), connecting(): a connect that may fail, many while something else goes on
+priorities    explain(): why an endpoint has its priority
+"""
+
+from kmesh_lab.display import choices
+from kmesh_lab.errors import LabError
+from kmesh_lab.exercises import four_maps, locality, one_connect
+from kmesh_lab.exercises.exercise import Exercise
+from kmesh_lab.exercises.instruments import Attempt, attempt, connecting
+from kmesh_lab.exercises.priorities import Priorities, explain
+from kmesh_lab.exercises.verdict import Verdict
+
+__all__ = ["Attempt", "Exercise", "Priorities", "Verdict", "attempt", "connecting", "exercise", "exercises", "explain"]
+
+_ALL: dict[str, Exercise] = {each.id: each for part in (one_connect, four_maps, locality) for each in part.EXERCISES}
+
+
+def exercise(number: str) -> Exercise:
+    """The exercise with this number, for example "03.1": the first one of notebook 03.
+
+    >>> exercise("03.1").check(answer)
+    """
+    if number not in _ALL:
+        raise LabError(f"no exercise {number!r}; there is {choices(_ALL)}")
+    return _ALL[number]
+
+
+def exercises() -> list[Exercise]:
+    """All exercises, in the order of the notebooks."""
+    return list(_ALL.values())

@@ -1,0 +1,188 @@
+"""Every exercise, on the real kernel: its starter fails, its solution passes, wrong answers are told what is wrong."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+import kmesh_lab as km
+from kmesh_lab.exercises import Verdict, exercise, exercises
+
+pytestmark = pytest.mark.root
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+NUMBERS = [each.id for each in exercises()]
+NEAREST = km.LoadBalancing("FAILOVER", routing_preference=["REGION", "ZONE", "SUBZONE"])
+
+each_exercise = pytest.mark.parametrize("number", NUMBERS)
+
+
+def notebook_of(number: str) -> Any:
+    (path,) = NOTEBOOKS.glob(f"{number[:2]}-*.ipynb")
+    return nbformat.read(path, as_version=4)
+
+
+def starter_of(number: str) -> str:
+    cells = [cell.source for cell in notebook_of(number).cells if "exercise" in cell.metadata.get("tags", [])]
+    (source,) = [source for source in cells if f'exercise("{number}")' in source]
+    return source
+
+
+def run(source: str) -> Any:
+    """Run a cell as Jupyter does: the value is that of its last expression."""
+    module = ast.parse(source)
+    last = module.body.pop()
+    assert isinstance(last, ast.Expr), "the last line of an exercise cell displays the verdict"
+    names: dict[str, Any] = {"km": km, "exercise": exercise, "nearest": NEAREST}
+    exec(compile(module, "cell", "exec"), names)
+    return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
+
+
+def solutions(number: str) -> dict[str, Any]:
+    (path,) = (NOTEBOOKS / "solutions").glob(f"{number[:2]}-*.py")
+    spec = importlib.util.spec_from_file_location("solution", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ANSWERS
+
+
+def service(ports: dict[int, int], vip: str = "10.96.0.10", balancing: km.LoadBalancing = NEAREST) -> km.Service:
+    return km.Service("inventory.shop", vip, ports, balancing)
+
+
+def guesses(number: str, case: str, guess: Any) -> dict[str, Any]:
+    """The right guesses, but for the case whose name contains this."""
+    right = dict(solutions(number)[number])
+    (name,) = [name for name in right if case in name]
+    return right | {name: guess}
+
+
+def first_priority_only(maps: Any, address: Any, port: int) -> Any:
+    service = maps.service.get(maps.frontend.get(address, 0))
+    if service is None or port not in dict(service.ports):
+        return address, port
+    return maps.backend[maps.endpoint[(maps.frontend[address], 0, 1)]].address, dict(service.ports)[port]
+
+
+def any_port(maps: Any, address: Any, port: int) -> Any:
+    answer = solutions("01.3")["01.3"](maps, address, 80)
+    return (answer[0], 8080) if answer != (address, 80) else (address, port)
+
+
+WRONG = [
+    ("01.1", lambda: guesses("01.1", "visitor", "inventory-a"), "n2 has maps"),
+    ("01.1", lambda: guesses("01.1", "stranger", "nobody"), "the mesh leaves the destination as it is"),
+    ("01.1", lambda: guesses("01.1", "shop to 10.96.0.10", "inventory-a"), "8080 is the target port"),
+    ("01.2", lambda: service({81: 8080}), "no slot for port 80"),
+    ("01.2", lambda: service({80: 8080, 81: 81}), "sends port 81 to their port 81, where nobody listens"),
+    ("01.2", lambda: service({80: 8080, 81: 8080}, balancing=km.LoadBalancing("RANDOM")), "policy has changed"),
+    ("01.2", lambda: service({80: 8080, 81: 8080}, vip="10.96.0.11"), "clients ask for 10.96.0.10"),
+    ("01.3", lambda: first_priority_only, "FAILOVER takes the first priority whose count is not 0"),
+    ("01.3", lambda: any_port, "No slot has this port"),
+    ("01.3", lambda: lambda maps, address, port: None, "It returned None: expected an address and a port"),
+    ("02.1", lambda: guesses("02.1", "km_backend", "nobody"), "this destination exists"),
+    ("02.1", lambda: guesses("02.1", "km_frontend", "nobody"), "never comes back to km_frontend"),
+    ("02.2", lambda: ("endpoint", ("inventory.shop", 0, 0), "inventory-b"), "indices count from 1"),
+    ("02.2", lambda: ("service", "inventory.shop", "inventory-b"), "km_service does not take"),
+    ("02.2", lambda: ("endpoint", ("inventory.shop", 0, 1), 12345), "names 12345, and km_backend has no such row"),
+    ("02.3", lambda: [("frontend", "10.96.0.30", "inventory-b")], "leads to the pod inventory-b, not to a service"),
+    ("02.3", lambda: solutions("02.3")["02.3"][1:], "looked for row (77, 0, 1) of km_endpoint"),
+    ("02.3", lambda: [("frontend", "10.96.0.30", "inventory.shop")], "The rows lead to inventory-a"),
+    ("03.1", lambda: guesses("03.1", "STRICT", ["p", "q", "r", "s"]), "STRICT does not fall back"),
+    ("03.1", lambda: guesses("03.1", "p deleted", "q"), "behind a zone that differs the subzone is not compared"),
+    ("03.1", lambda: guesses("03.1", "q and r", "r"), "REGION is compared first"),
+    ("03.1", lambda: guesses("03.1", "FAILOVER, all", "nobody"), "FAILOVER goes on to the next priority"),
+    ("03.2", lambda: km.LoadBalancing("RANDOM"), "RANDOM does not look at places"),
+    ("03.2", lambda: km.LoadBalancing("STRICT", ["REGION", "ZONE"]), "STRICT takes priority 0 only"),
+    ("03.2", lambda: km.LoadBalancing("FAILOVER", ["ZONE", "REGION"]), "The order decides"),
+    ("03.2", lambda: km.LoadBalancing("FAILOVER", ["REGION"]), "nothing tells them apart"),
+    (
+        "03.3",
+        lambda: {"x": "cn-west/xian/a", "y": "cn-west/chengdu/a", "z": "cn-east/beijing/a"},
+        "x is in the shop's own",
+    ),
+    (
+        "03.3",
+        lambda: {"x": "cn-west/xian/b", "y": "cn-east/xian/a", "z": "cn-east/beijing/a"},
+        "y is in another region",
+    ),
+    ("03.3", lambda: {"x": "cn-west//b", "y": "cn-west", "z": "cn-east"}, "has an empty part"),
+]
+
+
+def test_each_notebook_has_three_exercises_predict_change_build() -> None:
+    kinds = {number[:2]: [each.kind for each in exercises() if each.id[:2] == number[:2]] for number in NUMBERS}
+
+    assert kinds == {part: ["predict", "change", "build"] for part in ("01", "02", "03")}
+
+
+@each_exercise
+def test_the_task_stands_above_the_cell_word_by_word(number: str) -> None:
+    text = "".join(cell.source for cell in notebook_of(number).cells if cell.cell_type == "markdown")
+
+    assert " ".join(exercise(number).task.split()) in " ".join(text.split())
+
+
+@each_exercise
+def test_the_starter_in_the_notebook_is_not_right_yet(number: str) -> None:
+    verdict = run(starter_of(number))
+
+    assert isinstance(verdict, Verdict)
+    assert not verdict
+    assert verdict.why
+
+
+@each_exercise
+def test_the_solution_is_right(number: str) -> None:
+    verdict = exercise(number).check(solutions(number)[number])
+
+    assert verdict, str(verdict)
+    assert verdict.outcome == "right"
+
+
+@pytest.mark.parametrize(("number", "answer", "mistake"), WRONG, ids=[f"{number} {text}" for number, _, text in WRONG])
+def test_a_wrong_answer_is_told_its_mistake(number: str, answer: Any, mistake: str) -> None:
+    verdict = exercise(number).check(answer())
+
+    assert not verdict
+    assert mistake in str(verdict)
+
+
+@each_exercise
+@pytest.mark.parametrize("junk", [None, 7, "nobody", [], {}, [None], object(), lambda: 1 / 0], ids=repr)
+def test_whatever_the_answer_is_there_is_a_verdict(number: str, junk: Any) -> None:
+    verdict = exercise(number).check(junk)
+
+    assert not verdict
+    assert verdict.why
+
+
+def test_an_error_in_the_learners_code_is_shown_with_its_line() -> None:
+    names: dict[str, Any] = {}
+    exec(compile("def walk(maps, address, port):\n    return maps.frontent[address]", "cell", "exec"), names)
+
+    verdict = exercise("01.3").check(names["walk"])
+
+    assert not verdict
+    assert "Your code raised AttributeError" in str(verdict)
+    assert "(in walk, line 2)" in str(verdict)
+
+
+def test_a_check_leaves_no_process_behind() -> None:
+    before = children()
+
+    assert exercise("02.2").check(("endpoint", ("inventory.shop", 0, 1), "inventory-b"))
+
+    assert children() <= before
+
+
+def children() -> set[str]:
+    """The processes that this one has started and that have not ended."""
+    return {pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
