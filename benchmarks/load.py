@@ -1,0 +1,65 @@
+"""Compile, load and attach all programs of a node.
+
+Each sample is a new Python process, since the compiled image is kept in the process: the first node of a process pays
+for bcc and clang, every other one only for loading and attaching. The two builds alternate.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import defaultdict
+
+from benchmarks.fresh import in_fresh_process
+from benchmarks.report import Figure
+
+ROUNDS = 7
+IMPORT = """
+import json, time
+before = time.perf_counter()
+import kmesh_lab
+print(json.dumps({"import": time.perf_counter() - before}))
+"""
+
+
+def figures() -> list[Figure]:
+    """First node, second node and close; without and with the decision trace."""
+    imports = [in_fresh_process("-c", IMPORT)["import"] for _ in range(ROUNDS)]
+    builds = {"untraced": defaultdict[str, list[float]](list), "traced": defaultdict[str, list[float]](list)}
+    for _ in range(ROUNDS):
+        for build, samples in builds.items():
+            for what, seconds in in_fresh_process("-m", "benchmarks.load", build).items():
+                samples[what].append(seconds)
+    found = [Figure("import kmesh_lab", imports)]
+    for build, samples in builds.items():
+        found += [
+            Figure(f"first node of a process, {build}: compile, load, attach", samples["first"], at_most=0.35),
+            Figure(f"second node, {build}: load, attach", samples["second"], at_most=0.25),
+            Figure(f"first node made again, {build}", samples["again"], at_most=0.25),
+        ]
+    return found
+
+
+def _measure(trace: bool) -> dict[str, float]:
+    from kmesh_lab.datapath.datapath import Datapath
+    from kmesh_lab.kernel.cgroup import LabCgroup
+
+    with LabCgroup.create() as lab:
+        one, two = lab.child("n1"), lab.child("n2")
+        times = [time.perf_counter()]
+        first = Datapath(one, trace=trace)
+        times.append(time.perf_counter())
+        second = Datapath(two, trace=trace)
+        times.append(time.perf_counter())
+        first.close()
+        before = time.perf_counter()
+        again = Datapath(one, trace=trace)
+        after = time.perf_counter()
+        again.close()
+        second.close()
+    return {"first": times[1] - times[0], "second": times[2] - times[1], "again": after - before}
+
+
+if __name__ == "__main__":
+    print(json.dumps(_measure(sys.argv[1] == "traced")))
