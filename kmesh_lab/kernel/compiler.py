@@ -25,6 +25,7 @@ from kmesh_lab.display import counted
 from kmesh_lab.errors import CompileError, LabError, NotPrivileged
 from kmesh_lab.kernel import bcc_process
 from kmesh_lab.kernel.bcc_process import Refusal, Request, Result
+from kmesh_lab.kernel.cache import kept
 from kmesh_lab.kernel.libbpf import call
 from kmesh_lab.kernel.maps import Layout
 from kmesh_lab.kernel.source import short_path
@@ -33,6 +34,7 @@ from kmesh_lab.kernel.verifier import verifier_error
 __all__ = ["BPF_DIR", "Image", "MapSpec", "ProgramSpec", "compile_c", "flatten", "hook_of"]
 
 BPF_DIR = Path(__file__).resolve().parents[2] / "bpf"
+_STUBS = BPF_DIR / "stubs"
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
 _PROGRAM = re.compile(r'^SEC\("([^"]+)"\)\s+\w+ (\w+)\(', re.MULTILINE)
@@ -121,7 +123,8 @@ class Image:
 def compile_c(source: Path, defines: Mapping[str, object]) -> Image:
     """Compile ``source`` with ``-D`` switches and let the verifier see every program once.
 
-    Raises `CompileError` and `kmesh_lab.errors.VerifierError`. Half a second the first time, nothing after that.
+    Raises `CompileError` and `kmesh_lab.errors.VerifierError`. Half a second the first time, milliseconds in
+    the next process (`kmesh_lab.kernel.cache`), nothing in the same one.
     """
     return _compile(flatten(source), tuple(f"-D{name}={value}" for name, value in {"KL_BCC": 1, **defines}.items()))
 
@@ -130,7 +133,7 @@ def compile_c(source: Path, defines: Mapping[str, object]) -> Image:
 def _compile(text: str, flags: tuple[str, ...]) -> Image:
     sections = {name: section for section, name in _PROGRAM.findall(text)}
     request = Request(text, flags, tuple((name, *hook_of(section)) for name, section in sections.items()))
-    result = _run_bcc(request)
+    result = kept(request, _STUBS, lambda: _run_bcc(request))
     if isinstance(result.failure, Refusal):
         refusal = result.failure
         raise verifier_error(refusal.program, refusal.log, refusal.code, _FILE.findall(text), refusal.end)
@@ -149,7 +152,7 @@ def _run_bcc(request: Request) -> Result:
         input=pickle.dumps(request),
         capture_output=True,
         cwd="/",
-        env={"BCC_KERNEL_SOURCE": str(BPF_DIR / "stubs"), **os.environ},
+        env={"BCC_KERNEL_SOURCE": str(_STUBS), **os.environ},
         start_new_session=True,  # Ctrl-C in the terminal is for this process
         check=False,
     )
