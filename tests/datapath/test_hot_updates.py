@@ -113,18 +113,22 @@ def slow():
 
 
 ROUNDS = 50
+BUSY_MACHINE = 10  # where the clients hardly run, none of them may be in the window in so few rounds
 
 
 def test_in_the_order_of_kmesh_a_reader_that_is_slow_misses_the_last_endpoint(slow):
     order, views = KmeshOrder(slow.node_maps), slow.nodes["n1"].maps
     service, b = views.id_of(slow.service), views.id_of(slow.b)
 
-    with connecting(slow.clients) as replies:
-        for _ in range(3 * ROUNDS):
-            order.remove(service, prio=0, index=2)
-            time.sleep(LONGER_THAN_A_READ)
-            order.add(service, prio=0, uid=b)
-            time.sleep(LONGER_THAN_A_READ)
+    for _ in range(BUSY_MACHINE):
+        with connecting(slow.clients) as replies:
+            for _ in range(3 * ROUNDS):
+                order.remove(service, prio=0, index=2)
+                time.sleep(LONGER_THAN_A_READ)
+                order.add(service, prio=0, uid=b)
+                time.sleep(LONGER_THAN_A_READ)
+        if failed(replies):
+            break
 
     assert failed(replies) > 0  # went on to the VIP, which no route leads to
     assert reached(replies) == {str(slow.a.address), str(slow.b.address)}

@@ -156,7 +156,11 @@ def test_a_wrong_answer_is_told_its_mistake(number: str, answer: Any, mistake: s
 
 
 @each_exercise
-@pytest.mark.parametrize("junk", [None, 7, "nobody", [], {}, [None], object(), lambda: 1 / 0], ids=repr)
+@pytest.mark.parametrize(
+    "junk",
+    [None, 7, "nobody", [], {}, [None], object(), lambda: 1 / 0],
+    ids=["None", "number", "text", "list", "dict", "list of None", "object", "function that raises"],
+)
 def test_whatever_the_answer_is_there_is_a_verdict(number: str, junk: Any) -> None:
     verdict = exercise(number).check(junk)
 

@@ -134,7 +134,11 @@ def _held(pids: set[int]) -> set[tuple[str, int]]:
 
 def _network_namespaces() -> list[tuple[int, int]]:
     """Inode and one process of every network namespace, as lsns(8) knows them."""
-    shown = subprocess.run(["lsns", "-J", "-t", "net", "-o", "NS,PID"], capture_output=True, text=True, check=True)
+    command = ["lsns", "-J", "-t", "net", "-o", "NS,PID"]
+    for tries_left in reversed(range(5)):  # it fails when a process ends while it looks at it
+        shown = subprocess.run(command, capture_output=True, text=True, check=tries_left == 0)
+        if shown.returncode == 0:
+            break
     return [(int(each["ns"]), int(each["pid"])) for each in json.loads(shown.stdout)["namespaces"]]
 
 
