@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-import re
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any, ClassVar
 
-from kmesh_lab.datapath.rows import EndpointKey, address_text, unpack_ip
-from kmesh_lab.display import choices, counted, one_line
+from kmesh_lab.display import choices, one_line
 from kmesh_lab.errors import LabError
-from kmesh_lab.kernel.maps import Layout, Map
 from kmesh_lab.lab import Node
-from kmesh_lab.mesh import Policy
+from kmesh_lab.widgets.map_rows import COLUMNS, PAGE, MapRows
+from kmesh_lab.widgets.map_terms import Terms
 from kmesh_lab.widgets.view import Feed, View
 
 __all__ = ["MapInspector"]
 
-_COLUMNS = {
-    "frontend": ("address", "leads to"),
-    "service": ("service", "policy", "endpoints at priority 0 … 6", "ports", "waypoint"),
-    "endpoint": ("service", "priority", "index", "backend"),
-    "backend": ("backend", "address", "services", "waypoint"),
-    "manage": ("in the mesh", "value"),
-}
-_PAGE = 50  # rows
-_MARKED = 3.0  # seconds that a row stays marked as changed, new or deleted
 _IDLE = 4  # times as long as a look took, at least, before the next one
-_NAMES = 200  # offered while a row is edited
-_LARGEST = 2**32 - 1
-_COMMENT = re.compile(r"(\w+)(?:\[\w+\])?;\s*/\* (.*?) \*/")
-_TOKEN = re.compile(r"(\d*)([a-zA-Z])")
-
-Cell = tuple[str, str]  # what people say, and the number or address that the map says
 
 
 class MapInspector(View):
@@ -56,9 +37,9 @@ class MapInspector(View):
     _feed: Feed | None = None
 
     def __init__(self, node: Node, repair: Callable[[], object] | None = None) -> None:
-        self._node, self._repair, self._terms = node, repair, _Terms(node)
+        self._node, self._repair, self._terms = node, repair, Terms(node)
         self._lock = threading.RLock()  # the feed and the main thread draw; a picture is made and set in one piece
-        self._tables = {table: _Table() for table in _COLUMNS}
+        self._rows = MapRows(node, self._terms)
         self._table, self._search, self._page = "frontend", "", 1
         self._state = self._paused = ""
         self._wanted = True  # live, as soon as a page shows it
@@ -107,7 +88,7 @@ class MapInspector(View):
             if self._undo is None:
                 raise LabError("nothing was edited or deleted here, so there is nothing to undo")
             table, key, value = self._undo
-            self._map(table).update(key, value)
+            self._rows.map(table).update(key, value)
             self._undo = None
             self._say(f"km_{table}: the row is as it was.", key)
 
@@ -204,19 +185,16 @@ class MapInspector(View):
     # ---- the maps
 
     def _check(self, table: str) -> str:
-        if table not in _COLUMNS:
-            raise ValueError(f"no map {table!r}: expected {choices(_COLUMNS)}")
+        if table not in COLUMNS:
+            raise ValueError(f"no map {table!r}: expected {choices(COLUMNS)}")
         return table
-
-    def _map(self, table: str) -> Map:
-        return self._node.datapath.maps[f"km_{table}"]
 
     def _write(self, table: str, key: bytes, was: bytes, fields: Mapping[str, str] | None) -> None:
         """Edit a row, or delete it, unless it has changed meanwhile."""
         view: Any = getattr(self._node.maps, table)
         with self._lock:
             self._node.publisher.settle()
-            now = self._map(table).lookup(key)
+            now = self._rows.map(table).lookup(key)
             self._read()  # so that what is shown is what the message speaks about
             if now is None:
                 raise LabError("this row is not there any more")
@@ -237,19 +215,12 @@ class MapInspector(View):
 
     def _read(self) -> None:
         """Look at every map, and mark what is not as it was."""
-        now = time.monotonic()
         try:
-            _ = self._node.maps
-            fresh = {table: dict(self._map(table).rows()) for table in _COLUMNS}
+            self._rows.read()
         except (LabError, OSError):
             self._state = (
                 "The lab is closed: these are the last rows that were read. Make a new lab and run the cell again."
             )
-            return
-        changed = [self._tables[table].take(rows, now) for table, rows in fresh.items()]  # each of them, so no any(…)
-        if any(changed):
-            for each in self._tables.values():
-                each.text.clear()  # a row of one map can change what a row of another means
 
     def _tick(self) -> None:
         """For the feed: look, and draw if there is something new; ends with the lab."""
@@ -276,22 +247,10 @@ class MapInspector(View):
             if frame != self.frame:
                 self.frame = frame
 
-    def _found(self, table: str, search: str) -> list[bytes]:
-        each = self._tables[table]
-        keys = each.keys(lambda key: self._terms.order(table, key))
-        words = search.lower().split()
-        if not words:
-            return keys
-        for key in keys:
-            if key not in each.text:
-                cells = self._terms.cells(table, key, each.value(key), self._tables)
-                each.text[key] = " ".join(part for cell in cells for part in cell).lower()
-        return [key for key in keys if all(word in each.text[key] for word in words)]
-
     def _picture(self) -> dict[str, Any]:
         table = self._table
-        each, found = self._tables[table], self._found(table, self._search)
-        pages = max(1, -(-len(found) // _PAGE))
+        found = self._rows.found(table, self._search)
+        pages = max(1, -(-len(found) // PAGE))
         page = min(self._page, pages)
         return {
             "heard": self._message,
@@ -301,295 +260,25 @@ class MapInspector(View):
             "node": self._node.name,
             "where": str(self._node.place.locality) or "no locality",
             "table": table,
-            "tables": [self._tab(name) for name in _COLUMNS],
-            "columns": list(_COLUMNS[table]),
+            "tables": [self._rows.tab(name) for name in COLUMNS],
+            "columns": list(COLUMNS[table]),
             "layout": self._terms.layout(table),
-            "rows": [self._row(table, key, each) for key in found[(page - 1) * _PAGE : page * _PAGE]],
+            "rows": [self._rows.row(table, key) for key in found[(page - 1) * PAGE : page * PAGE]],
             "search": self._search,
             "found": len(found),
             "page": page,
             "pages": pages,
-            "names": self._terms.names(self._tables) if table in ("frontend", "endpoint") else [],
+            "names": self._terms.names(self._rows.tables) if table in ("frontend", "endpoint") else [],
             "answer": self._answer,
             "undo": self._undo is not None,
             "repair": self._repair is not None,
         }
 
-    def _tab(self, table: str) -> dict[str, Any]:
-        each = self._tables[table]
-        return {
-            "name": table,
-            "count": len(each.rows),
-            "most": self._map(table).max_entries,
-            "marks": len(each.marks),
-        }
-
-    def _row(self, table: str, key: bytes, each: _Table) -> dict[str, Any]:
-        value = each.value(key)
-        mark = each.marks.get(key)
-        return {
-            "key": key.hex(),
-            "value": value.hex(),
-            "bytes": [_folded(self._terms.layouts(table)[0], key), _folded(self._terms.layouts(table)[1], value)],
-            "cells": [list(cell) for cell in self._terms.cells(table, key, value, self._tables)],
-            "mark": mark.kind if mark else "",
-            "fields": [] if mark and mark.kind == "deleted" else self._terms.fields(table, value),
-        }
-
     def html(self) -> str:
         """All five maps, the first rows of each, with their bytes."""
-        parts = [f"<p>{escape(self._state)}</p>"] if self._state else []
-        for table, columns in _COLUMNS.items():
-            each = self._tables[table]
-            keys = each.keys(lambda key, table=table: self._terms.order(table, key))  # type: ignore[misc]
-            search = self._search if table == self._table else ""
-            keys = self._found(table, search) if search else keys
-            most = f"at most {self._map(table).max_entries:,}"
-            title = f"km_{table} on {self._node.name}: {counted(len(each.rows), 'row')} of {most}"
-            title += f", {len(keys)} with {search!r}" if search else ""
-            title += f", the first {_PAGE}" if len(keys) > _PAGE else ""
-            head = "".join(f"<th>{escape(name)}</th>" for name in (*columns, "key", "value"))
-            body = "".join(self._html_row(table, key, each) for key in keys[:_PAGE])
-            parts.append(
-                f"<table><caption>{escape(title)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            )
-        return "".join(parts)
-
-    def _html_row(self, table: str, key: bytes, each: _Table) -> str:
-        value = each.value(key)
-        cells = [" ".join(filter(None, cell)) for cell in self._terms.cells(table, key, value, self._tables)]
-        layouts = self._terms.layouts(table)
-        raw = [" | ".join(_folded(layout, data)) for layout, data in zip(layouts, (key, value), strict=True)]
-        if table == "manage" and isinstance(self._terms.key(table, key), int):  # a cookie: another one at every run
-            cells[0], raw[0] = cells[0].partition(" network namespace")[0] + " network namespace", "its cookie"
-        shown = "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "".join(
-            f"<td><code>{escape(text)}</code></td>" for text in raw
-        )
-        return f"<tr>{shown}</tr>"
+        state = f"<p>{escape(self._state)}</p>" if self._state else ""
+        return state + self._rows.html(self._table, self._search)
 
     def __repr__(self) -> str:
-        rows = ", ".join(f"{table} {len(each.rows)}" for table, each in self._tables.items())
+        rows = ", ".join(f"{table} {len(each.rows)}" for table, each in self._rows.tables.items())
         return one_line(f"<MapInspector {self._node.name}: {rows} rows{', closed' if self._state else ''}>")
-
-
-@dataclass(frozen=True)
-class _Mark:
-    kind: str  # changed, new, deleted
-    until: float
-    value: bytes  # of a deleted row
-
-
-@dataclass
-class _Table:
-    """The rows of one map as last read."""
-
-    rows: dict[bytes, bytes] = field(default_factory=dict)
-    marks: dict[bytes, _Mark] = field(default_factory=dict)
-    text: dict[bytes, str] = field(default_factory=dict)  # for the search
-    _read: bool = False
-    _sorted: list[bytes] | None = None
-
-    def take(self, rows: dict[bytes, bytes], now: float) -> bool:
-        """Put what was read now in place of what was; True if it differs."""
-        old = {key for key, mark in self.marks.items() if mark.until < now}
-        for key in old:
-            del self.marks[key]
-        if rows == self.rows and self._read:
-            self._sorted = None if old else self._sorted
-            return False
-        if self._read:
-            until = now + _MARKED
-            for key, value in self.rows.items():
-                if key not in rows:
-                    self.marks[key] = _Mark("deleted", until, value)
-            for key, value in rows.items():
-                if self.rows.get(key) != value:
-                    self.marks[key] = _Mark("changed" if key in self.rows else "new", until, value)
-        self.rows, self._read, self._sorted = rows, True, None
-        return True
-
-    def keys(self, order: Callable[[bytes], Any]) -> list[bytes]:
-        """All keys in order, and those of rows that have just been deleted."""
-        if self._sorted is None:
-            gone = [key for key in self.marks if key not in self.rows]
-            self._sorted = sorted([*self.rows, *gone], key=order)
-        return self._sorted
-
-    def value(self, key: bytes) -> bytes:
-        """The value, also of a row that has just been deleted."""
-        return self.rows[key] if key in self.rows else self.marks[key].value
-
-
-class _Terms:
-    """Rows in the terms of people, and back."""
-
-    def __init__(self, node: Node) -> None:
-        self._node, self._rows = node, node.datapath.rows
-        self._layout: dict[str, dict[str, list[list[Any]]]] = {}
-
-    def layouts(self, table: str) -> tuple[Layout, Layout]:
-        """Of key and value."""
-        pair: tuple[Layout, Layout] = self._node.datapath.module.layouts[f"km_{table}"]
-        return pair
-
-    def key(self, table: str, raw: bytes) -> Any:
-        """What ``node.maps`` takes as the key."""
-        if table == "frontend":
-            return unpack_ip(raw)
-        if table == "endpoint":
-            found = self._rows.unpack_endpoint_key(raw)
-            return found.service_id, found.prio, found.index
-        if table == "manage":  # cookies and addresses share the key space; the lab has no address 0.x.y.z
-            number = int.from_bytes(raw[:8], "little")
-            return unpack_ip(raw) if any(raw[8:]) or number >> 24 else number
-        return self._rows.unpack_id(raw)
-
-    def order(self, table: str, raw: bytes) -> Any:
-        """By address, or by numbers."""
-        return raw if table in ("frontend", "manage") else self.key(table, raw)
-
-    def _name(self, number: int) -> str:
-        return self._node.publisher.name_of(number) or "unknown id"
-
-    def cells(self, table: str, key: bytes, value: bytes, tables: Mapping[str, _Table]) -> list[Cell]:
-        """One cell for each column."""
-        rows = self._rows
-        if table == "frontend":
-            number = rows.unpack_id(value)
-            return [(str(unpack_ip(key)), ""), (self._name(number), self._kind(value, number, tables))]
-        if table == "service":
-            number, service = rows.unpack_id(key), rows.unpack_service(value)
-            return [
-                (self._name(number), f"service_id {number}"),
-                (service.policy_name, ""),
-                (" ".join(map(str, service.prio_endpoint_count)), ""),
-                (", ".join(f"{port}→{target}" for port, target in service.ports), ""),
-                (address_text(service.waypoint) if service.waypoint else "none", ""),
-            ]
-        if table == "endpoint":
-            where, uid = EndpointKey(*self.key(table, key)), rows.unpack_id(value)
-            known = "" if value in tables["backend"].rows else ", no row in backend"
-            return [
-                (self._name(where.service_id), f"service_id {where.service_id}"),
-                (str(where.prio), ""),
-                (str(where.index), ""),
-                (self._name(uid), f"backend_uid {uid}{known}"),
-            ]
-        if table == "backend":
-            number, backend = rows.unpack_id(key), rows.unpack_backend(value)
-            return [
-                (self._name(number), f"backend_uid {number}"),
-                (str(backend.address), ""),
-                (", ".join(map(self._name, backend.services)) or "none", " ".join(map(str, backend.services))),
-                (address_text(backend.waypoint) if backend.waypoint else "none", ""),
-            ]
-        return [self._who(self.key(table, key)), (str(rows.unpack_id(value)), "")]
-
-    def _kind(self, raw: bytes, number: int, tables: Mapping[str, _Table]) -> str:
-        for table, what in (("service", "service_id"), ("backend", "backend_uid")):
-            if raw in tables[table].rows:
-                return f"{what} {number}"
-        return f"id {number}, no row in service or backend"
-
-    def _who(self, who: Any) -> Cell:
-        pods = list(self._node.pods.values())
-        if isinstance(who, int):
-            names = [pod for pod in pods if pod.netns_cookie == who]
-            text = f"network namespace {who}"
-        else:
-            names = [pod for pod in pods if pod.address == who]
-            text = f"address {who}"
-        ended = ", its process has ended" if names and not names[0].alive else ""
-        return (names[0].name if names else "no pod of this node", f"{text}{ended}")
-
-    def names(self, tables: Mapping[str, _Table]) -> list[str]:
-        """What a row can lead to, by name."""
-        keys = [*tables["service"].rows, *tables["backend"].rows][:_NAMES]
-        return sorted({self._name(self._rows.unpack_id(key)) for key in keys} - {"unknown id"})
-
-    def fields(self, table: str, value: bytes) -> list[dict[str, Any]]:
-        """What can be edited."""
-        if table in ("frontend", "endpoint"):
-            number = self._rows.unpack_id(value)
-            name, label = ("upstream", "Leads to") if table == "frontend" else ("backend", "Backend")
-            known = self._node.publisher.name_of(number)
-            return [{"name": name, "label": f"{label} (name or id)", "text": known or str(number), "kind": "name"}]
-        if table == "service":
-            service = self._rows.unpack_service(value)
-            policies = [policy.name for policy in Policy]
-            other = [] if service.policy_name in policies else [service.policy_name]
-            first = {"name": "policy", "label": "Policy", "text": service.policy_name, "kind": "choice"}
-            counts = enumerate(service.prio_endpoint_count)
-            return [
-                {**first, "choices": policies + other},
-                *({"name": f"count{i}", "label": f"Priority {i}", "text": str(n), "kind": "number"} for i, n in counts),
-            ]
-        return []
-
-    def changed(self, table: str, value: bytes, fields: Mapping[str, str]) -> Any:
-        """The new value for ``node.maps``; ValueError for what a field cannot be."""
-        allowed = {each["name"] for each in self.fields(table, value)}
-        unknown = [name for name in fields if name not in allowed]
-        if unknown or not fields:
-            what = f"expected {choices(sorted(allowed))}" if allowed else "its rows can only be deleted"
-            raise ValueError(f"no field {unknown[0]!r} in km_{table}: {what}" if unknown else f"km_{table}: {what}")
-        if table != "service":
-            text = str(next(iter(fields.values()))).strip()
-            return _number(text, "id") if text.lstrip("-").isdigit() else text
-        service = self._rows.unpack_service(value)
-        counts = list(service.prio_endpoint_count)
-        for name, given in fields.items():
-            if name.startswith("count"):
-                counts[int(name[5:])] = _number(str(given), f"count at priority {name[5:]}")
-        policy = str(fields.get("policy", service.policy_name))
-        number = service.policy if policy == service.policy_name else int(Policy.of(policy))
-        return replace(service, policy=number, prio_endpoint_count=tuple(counts))
-
-    def layout(self, table: str) -> dict[str, list[list[Any]]]:
-        """For key and value: name, offset, size and C comment of each field."""
-        if table not in self._layout:
-            kinds = ("union manager_key", "") if table == "manage" else (f"struct {table}_key", f"struct {table}_value")
-            pairs = zip(("key", "value"), self.layouts(table), kinds, strict=True)
-            self._layout[table] = {part: self._described(layout, kind) for part, layout, kind in pairs}
-        return self._layout[table]
-
-    def _described(self, layout: Layout, kind: str) -> list[list[Any]]:
-        text = self._node.datapath.module.text
-        body = text.partition(f"\n{kind} {{")[2].partition("\n}")[0] if kind else ""
-        comments = dict(_COMMENT.findall(body))
-        fields = zip(layout.fields, _slots(layout), strict=True)
-        return [[name or "bytes", start, size, comments.get(name, "")] for (name, _), (start, size) in fields]
-
-
-def _slots(layout: Layout) -> list[tuple[int, int]]:
-    """Offset and size of each field; padding is skipped."""
-    slots, at = [], 0
-    for number, code in _TOKEN.findall(layout.struct.format):
-        size = struct.calcsize(f"={number}{code}")
-        if code != "x":
-            slots.append((at, size))
-        at += size
-    return slots
-
-
-def _folded(layout: Layout, data: bytes) -> list[str]:
-    """The bytes of each field in groups of four; a long run of zeros at its end as 00×28."""
-    return [_fold(data[start : start + size]) for start, size in _slots(layout)]
-
-
-def _fold(data: bytes) -> str:
-    used = -(-len(data.rstrip(b"\0")) // 4) * 4
-    zeros = len(data) - used
-    if zeros < 8:
-        return data.hex(" ", -4)
-    return f"{data[:used].hex(' ', -4)} 00×{zeros}".strip()
-
-
-def _number(text: str, what: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= _LARGEST:
-        raise ValueError(f"{what} {text!r}: expected a number from 0 to {_LARGEST}")
-    return number

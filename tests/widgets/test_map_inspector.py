@@ -104,7 +104,7 @@ def test_changed_new_and_deleted_rows_are_marked_in_words(day: Shop) -> None:
 
 
 def test_marks_fade(day: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kmesh_lab.widgets.map_inspector._MARKED", 0.05)
+    monkeypatch.setattr("kmesh_lab.widgets.map_table._MARKED", 0.05)
     day.lab.delete(day.inventory)
     day.n1.publisher.settle()
     day.inspector.show("service")
