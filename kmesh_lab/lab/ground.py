@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 from kmesh_lab.datapath.datapath import Datapath
 from kmesh_lab.kernel.cgroup import LabCgroup, remove_abandoned
@@ -16,10 +16,14 @@ from kmesh_lab.kernel.netns import Fabric
 from kmesh_lab.mesh import Place, Workload
 from kmesh_lab.traffic.pod_process import PodProcess
 
-if TYPE_CHECKING:
-    from kmesh_lab.lab.connection import Connection
+__all__ = ["Ground", "Holder"]
 
-__all__ = ["Ground"]
+
+class Holder(Protocol):
+    """Who holds a socket of a pod: a connection, a capture."""
+
+    def release(self) -> None:
+        """Close the socket at once."""
 
 
 class Ground:
@@ -35,7 +39,7 @@ class Ground:
         self._owner = os.getpid()
         self._stack = ExitStack()
         self._processes: dict[str, PodProcess] = {}
-        self._connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._holders: weakref.WeakKeyDictionary[Holder, Workload] = weakref.WeakKeyDictionary()
         self._cgroup = LabCgroup.create()
         try:
             self._fabric = Fabric(self._cgroup.path)
@@ -79,15 +83,15 @@ class Ground:
             yield process
             undo.pop_all()
 
-    def keep(self, connection: Connection) -> None:
-        """Close a connection with its pod, at the latest: an open socket keeps the network namespace."""
-        self._connections.add(connection)
+    def keep(self, holder: Holder, workload: Workload) -> None:
+        """Close a socket with its pod, at the latest: an open one keeps the network namespace."""
+        self._holders[holder] = workload
 
     def remove_process(self, workload: Workload) -> None:
         """End the process of a pod, and what was made inside it."""
-        for connection in list(self._connections):
-            if connection.pod.workload is workload:
-                connection.socket.close()
+        for holder, of in list(self._holders.items()):
+            if of is workload:
+                holder.release()
         self._processes[workload.name].close()  # before the wire goes: others shall notice
         self._fabric.unplug(workload.name)
         self._cgroup.remove_child(workload.node, workload.name)
@@ -98,7 +102,7 @@ class Ground:
         if os.getpid() != self._owner:
             return
         with self._stack:
-            for connection in list(self._connections):
-                connection.socket.close()
             for process in self._processes.values():
                 self._stack.callback(process.close)
+            for holder in list(self._holders):
+                self._stack.callback(holder.release)

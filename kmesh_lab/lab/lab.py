@@ -20,7 +20,7 @@ from kmesh_lab.lab.addresses import check_choice, check_label, check_port, next_
 from kmesh_lab.lab.connection import Connection
 from kmesh_lab.lab.control import ControlPlane, Endpoint
 from kmesh_lab.lab.gateway import Waypoint
-from kmesh_lab.lab.ground import Ground
+from kmesh_lab.lab.ground import Ground, Holder
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.observation import Observatory, Receipt
 from kmesh_lab.lab.picture import Picture, draw
@@ -244,9 +244,9 @@ class Lab:
 
     # ---- inside
 
-    def remember(self, connection: Connection) -> None:
-        """Close the connection with the lab: an open socket keeps the network namespace of its pod."""
-        self._ground.keep(connection)
+    def remember(self, holder: Holder, pod: Pod) -> None:
+        """Close a socket of a pod with it and with the lab: an open one keeps its network namespace."""
+        self._ground.keep(holder, pod.workload)
 
     @contextmanager
     def _opened(self) -> Iterator[None]:

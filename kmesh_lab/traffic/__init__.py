@@ -14,6 +14,7 @@ At its owner::
     pod_process  PodProcess, Reply
     channel      the messages between both
     tlv          KmeshTLV, KmeshTLVEnd, split
+    capture      Capture: what passes the interface of a pod (not imported here: Scapy's IP layers take their time)
 """
 
 from kmesh_lab.traffic.pod_process import PodProcess, Reply
