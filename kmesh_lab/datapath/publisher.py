@@ -48,7 +48,7 @@ class Publisher:
     """
 
     def __init__(self, maps: Mapping[str, Map], rows: Rows, place: Place | None) -> None:
-        self._maps, self._rows, self._place = maps, rows, place
+        self._maps, self._rows, self.place = maps, rows, place
         self.ids = IdTable()
         self._published = Published()
         self._finishing: threading.Thread | None = None
@@ -84,7 +84,7 @@ class Publisher:
 
     def priority_of(self, service: Service, workload: Workload) -> int:
         """The priority at which this node stores an endpoint."""
-        return endpoint_priority(service, workload, self._place)
+        return endpoint_priority(service, workload, self.place)
 
     def apply(self, publications: Sequence[Publication]) -> Applied:
         """Publish services; those that exist are replaced.
@@ -121,7 +121,7 @@ class Publisher:
 
     def _change(self, prepare: Callable[[Draft], None]) -> Applied:
         self.settle()
-        draft = Draft(self._published, self._rows, self.ids, self._place)
+        draft = Draft(self._published, self._rows, self.ids, self.place)
         transaction = Transaction()
         size = len(self._published.backends)  # the maps with most rows have about as many
 

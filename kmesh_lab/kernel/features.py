@@ -21,14 +21,16 @@ from pyroute2 import IPRoute, NetlinkError
 
 from kmesh_lab.errors import CgroupUnavailable, KernelNotSupported, LabError, NotPrivileged
 from kmesh_lab.kernel.cgroup import LabCgroup
-from kmesh_lab.kernel.libbpf import call, libbpf
+from kmesh_lab.kernel.libbpf import ProgramLoadOptions, call, libbpf
 from kmesh_lab.kernel.netns import run_in_new
+from kmesh_lab.kernel.proxying import ENVOY_REMEDY, NAT_REMEDY, find_envoy, find_nat
 
 __all__ = ["ALL", "FEATURES", "Feature", "numbers", "probe_all", "require"]
 
 ALL = tuple(range(10))  # the notebooks, by number
 IPV6 = (4, 8, 9)
 CAPTURE = (4, 5, 6)
+SIDECARS = (6, 7)
 PROGRAM_TYPES = {"cgroup_skb": 8, "sock_ops": 13, "sk_msg": 16, "cgroup_sock_addr": 18}
 MAP_TYPES = {"hash": 1, "prog_array": 3, "sockhash": 18, "sk_storage": 24, "ringbuf": 27}
 CGROUP_INET4_CONNECT = 10  # attach type; without one, no cgroup_sock_addr program loads
@@ -174,29 +176,23 @@ def _socket(family: socket.AddressFamily, kind: socket.SocketKind) -> Outcome:
     return True, "opening one"
 
 
-class _LoadOptions(ctypes.Structure):
-    """struct bpf_prog_load_opts of libbpf 1.0 as far as it is used here."""
-
-    _fields_ = (
-        ("sz", ctypes.c_size_t),
-        ("attempts", ctypes.c_int),
-        ("expected_attach_type", ctypes.c_int),
-        ("unused", ctypes.c_uint32 * 7),
-        ("unused_too", ctypes.c_uint64 * 5),
-        ("log_level", ctypes.c_uint32),
-        ("log_size", ctypes.c_uint32),
-        ("log_buf", ctypes.c_void_p),
-    )
-
-
 def _load(kind: str, instructions: bytes, log: ctypes.Array[ctypes.c_char] | None = None) -> int:
     """Load a program and return its descriptor; the verifier's words go to ``log``."""
     attach_type = CGROUP_INET4_CONNECT if kind == "cgroup_sock_addr" else 0
-    options = _LoadOptions(sz=ctypes.sizeof(_LoadOptions), expected_attach_type=attach_type)
+    options = ProgramLoadOptions(expected_attach_type=attach_type)
     if log is not None:
         options.log_level, options.log_size, options.log_buf = 1, len(log), ctypes.addressof(log)
     count = len(instructions) // 8
     return call("bpf_prog_load", PROGRAM_TYPES[kind], b"kl_probe", b"GPL", instructions, count, ctypes.byref(options))
+
+
+def _found(find: Callable[[], str]) -> Outcome:
+    try:
+        return True, find()
+    except NotPrivileged as error:
+        return _refused(error)
+    except LabError as error:
+        return False, str(error)
 
 
 def _bpf_call() -> Outcome:
@@ -296,4 +292,6 @@ FEATURES = (
     _call("msg_push_data", 90, "sk_msg", "5.0"),
     _call("tcp_sock", 96, "cgroup_skb", "5.1"),
     Feature("bpf_link on cgroups", ALL, _bpf_link, "CONFIG_CGROUP_BPF", "5.7"),
+    Feature("Envoy", SIDECARS, partial(_found, find_envoy), remedy=ENVOY_REMEDY, error=LabError),
+    Feature("iptables REDIRECT", SIDECARS, partial(_found, find_nat), remedy=NAT_REMEDY, error=LabError),
 )

@@ -98,9 +98,18 @@ class MapCreateOptions(_Options):
 
 
 class ProgramLoadOptions(_Options):
-    """The beginning of ``struct bpf_prog_load_opts`` of libbpf's bpf.h."""
+    """``struct bpf_prog_load_opts`` of libbpf's bpf.h, as far as it is used here."""
 
-    _fields_ = [("sz", ctypes.c_size_t), ("attempts", _INT), ("expected_attach_type", _INT)]
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("attempts", _INT),
+        ("expected_attach_type", _INT),
+        ("unused", _UINT * 7),
+        ("unused_too", _U64 * 5),
+        ("log_level", _UINT),
+        ("log_size", _UINT),
+        ("log_buf", ctypes.c_void_p),
+    ]
 
 
 class MapInfo(ctypes.Structure):

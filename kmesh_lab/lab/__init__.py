@@ -6,7 +6,9 @@ control      ControlPlane: the same services and pods on every node, all or noth
 node         Node: a cgroup with the programs and maps of one Kmesh daemon
 pod          Pod: a process in its own network namespace
 connection   Connection: one real socket of a pod, and what the programs decided about it
-gateway      Waypoint: a pod that reads the TLV and forwards
+sidecar      Sidecar: the Envoy beside a pod
+waypoint     Waypoint: a pod that reads the TLV and forwards
+lookup       what a name or an address means
 observation  events(), the receipt of close()
 picture      the lab as an SVG
 machine      check(): can this machine run a lab
@@ -14,11 +16,11 @@ listing      source(): the C that was compiled
 """
 
 from kmesh_lab.lab.connection import Connection, Connects
-from kmesh_lab.lab.gateway import Waypoint
 from kmesh_lab.lab.lab import Lab
 from kmesh_lab.lab.listing import source
 from kmesh_lab.lab.machine import Check, check
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.pod import Pod
+from kmesh_lab.lab.waypoint import Waypoint
 
 __all__ = ["Check", "Connection", "Connects", "Lab", "Node", "Pod", "Waypoint", "check", "source"]

@@ -14,9 +14,9 @@ from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.publisher import Applied, Publisher
 from kmesh_lab.datapath.rows import Address
 from kmesh_lab.errors import LabError, PodGone
-from kmesh_lab.lab.gateway import Waypoint
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.pod import Pod
+from kmesh_lab.lab.waypoint import Waypoint
 from kmesh_lab.mesh import Service, Workload
 
 __all__ = ["ControlPlane", "Endpoint"]
@@ -41,12 +41,12 @@ class ControlPlane:
             raise LabError("this lab has no node, so no maps to publish to; make one first: lab.node('n1')")
         publications = self._publications(wanted, waypoint)
         after = {each.service.key: each for each in [*self.publications(), *publications]}
-        # Waypoints first: the first connection that the maps send there must not come before its endpoints.
-        self._tell_waypoints(list(after.values()))
         try:
+            # Proxies first: the first connection that the maps send there must not come before its endpoints.
+            self._tell_proxies(list(after.values()))
             self._on_all_nodes(lambda publisher: publisher.apply(publications))
         except BaseException:
-            self._tell_waypoints(self.publications())
+            self._tell_proxies(self.publications())
             raise
 
     def delete(self, service: Service) -> None:
@@ -54,7 +54,7 @@ class ControlPlane:
         self._check_own(service)
         if any(each.service.key == service.key for each in self.publications()):
             self._on_all_nodes(lambda publisher: publisher.delete(service))
-            self._tell_waypoints(self.publications())
+            self._tell_proxies(self.publications())
 
     def add_node(self, node: Node) -> None:
         """Tell a new node what the others know."""
@@ -88,7 +88,7 @@ class ControlPlane:
             self._on_all_nodes(lambda publisher: publisher.delete(service))
         self._on_all_nodes(lambda publisher: publisher.remove_workload(pod.workload))
         pod.leave()
-        self._tell_waypoints(self.publications())
+        self._tell_proxies(self.publications())
 
     def _publications(
         self, wanted: Mapping[Service, Sequence[Endpoint]], waypoint: Waypoint | None
@@ -162,9 +162,8 @@ class ControlPlane:
         for each in applied:
             each.commit()
 
-    def _tell_waypoints(self, publications: Sequence[Publication]) -> None:
-        """Give each waypoint the endpoints behind the services that use it, as istiod gives them to Envoy."""
-        for pod in self._pods.values():
-            if isinstance(pod, Waypoint):
-                with suppress(PodGone):  # it was killed: nobody to tell, and no reason that the change failed
-                    pod.learn(publications)
+    def _tell_proxies(self, publications: Sequence[Publication]) -> None:
+        """Give proxies the endpoints behind services, as istiod gives them to Envoy."""
+        for pod in list(self._pods.values()):
+            with suppress(PodGone):  # it was killed: nobody to tell, and no reason that the change failed
+                pod.learn(publications)

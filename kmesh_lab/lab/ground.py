@@ -7,16 +7,17 @@ import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from kmesh_lab.datapath.datapath import Datapath
+from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.cgroup import LabCgroup, remove_abandoned
 from kmesh_lab.kernel.features import require
 from kmesh_lab.kernel.netns import Fabric
 from kmesh_lab.mesh import Place, Workload
-from kmesh_lab.traffic.pod_process import PodProcess
+from kmesh_lab.traffic.pod_process import PodProcess, Script
 
-__all__ = ["Ground", "Holder"]
+__all__ = ["Ground", "Holder", "c_file"]
 
 
 class Holder(Protocol):
@@ -24,6 +25,14 @@ class Holder(Protocol):
 
     def release(self) -> None:
         """Close the socket at once."""
+
+
+def c_file(source: Path) -> Path:
+    """The C file that is meant by a file or a folder; `LabError` if there is none."""
+    path = source / "kmesh.c" if source.is_dir() else source
+    if not path.is_file():
+        raise LabError(f"no C file {str(path)!r}; a copy of bpf/ has kmesh.c, which includes the others")
+    return path
 
 
 class Ground:
@@ -68,7 +77,7 @@ class Ground:
         self._stack.callback(datapath.close)
 
     @contextmanager
-    def process(self, workload: Workload, script: Literal["agent", "waypoint"]) -> Iterator[PodProcess]:
+    def process(self, workload: Workload, script: Script) -> Iterator[PodProcess]:
         """The process of a pod, on the wire; whatever fails until the block ends, no trace of it remains."""
         name = workload.name
         with ExitStack() as undo:
@@ -78,7 +87,7 @@ class Ground:
             undo.callback(self._processes.pop, name)
             undo.callback(process.close)
             process.start().wait_ready()
-            self._fabric.plug(process.netns_fd, name, workload.address)
+            self._fabric.plug(process.netns_fd, name, workload.address, default_route=script == "proxy")
             undo.callback(self._fabric.unplug, name)
             yield process
             undo.pop_all()

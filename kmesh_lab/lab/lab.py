@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from kmesh_lab.datapath.events import Events
 from kmesh_lab.datapath.rows import Address
@@ -19,12 +19,14 @@ from kmesh_lab.kernel.program import BPF_DIR
 from kmesh_lab.lab.addresses import check_choice, check_label, check_port, next_node, pod_address, waypoint_vip
 from kmesh_lab.lab.connection import Connection
 from kmesh_lab.lab.control import ControlPlane, Endpoint
-from kmesh_lab.lab.gateway import Waypoint
-from kmesh_lab.lab.ground import Ground, Holder
+from kmesh_lab.lab.ground import Ground, Holder, c_file
+from kmesh_lab.lab.lookup import find, find_address
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.observation import Observatory, Receipt
 from kmesh_lab.lab.picture import Picture, draw
 from kmesh_lab.lab.pod import Pod
+from kmesh_lab.lab.sidecar import Sidecar, check_sidecar
+from kmesh_lab.lab.waypoint import Waypoint
 from kmesh_lab.mesh import (
     DEFAULT_CLUSTER,
     WAYPOINT_PORT,
@@ -35,6 +37,10 @@ from kmesh_lab.mesh import (
     Service,
     Workload,
 )
+from kmesh_lab.traffic.envoy_config import Mode
+
+if TYPE_CHECKING:
+    from kmesh_lab.traffic.certificates import Authority
 
 __all__ = ["Lab"]
 
@@ -51,7 +57,7 @@ class Lab:
     """
 
     def __init__(self, *, trace: bool = True, source: Path | str = BPF_DIR) -> None:
-        self._trace, self._source = trace, _c_file(Path(source))
+        self._trace, self._source = trace, c_file(Path(source))
         self.nodes: dict[str, Node] = {}
         self.pods: dict[str, Pod] = {}
         self._control = ControlPlane(self.nodes, self.pods)
@@ -87,23 +93,31 @@ class Lab:
         listen: int | None = None,
         *,
         family: int = 4,
-        enrolled: bool = True,
+        enrolled: bool | None = None,
         namespace: str = "default",
+        sidecar: bool | Mode = False,
+        mtls: bool = False,
     ) -> Pod:
         """A pod on a node; with ``listen`` it serves on that port (TCP and UDP).
 
-        ``family`` 6 gives it an IPv6 address instead of an IPv4 one. It is in the mesh unless ``enrolled`` is False.
+        ``family`` 6 gives it an IPv6 address instead of an IPv4 one. With a ``sidecar`` all its TCP goes through an
+        Envoy of its own, which takes it for HTTP ("http", or True) or for bytes ("tcp"); with ``mtls`` it demands and
+        presents certificates. In Kmesh's mesh is, unless ``enrolled`` says otherwise, a pod without a sidecar.
         """
         with self._opened():
             if listen is not None:
                 check_port(listen)
+            mode = check_sidecar(name, sidecar, mtls, listen)
             where = self._node(node)
             workload = self._workload("pod", name, where, family, namespace)
-            with self._ground.process(workload, "agent") as process:
+            with self._ground.process(workload, "proxy" if mode else "agent") as process:
                 pod = Pod(self, where, workload, process, listen)
                 for protocol in ("tcp", "udp") if listen else ():
                     process.request("listen", port=listen, protocol=protocol)
-                self._join(pod, enrolled)
+                if mode:
+                    pod.sidecar = Sidecar(pod, mode, mtls=mtls)
+                    pod.sidecar.start(self._control.publications())
+                self._join(pod, not mode if enrolled is None else enrolled)
             return pod
 
     def waypoint(self, name: str, node: Node | str, *, family: int = 4, namespace: str = "default") -> Waypoint:
@@ -164,6 +178,13 @@ class Lab:
             else:
                 raise LabError(f"{thing!r} is neither a service nor a pod of this lab")
 
+    @cached_property
+    def authority(self) -> Authority:
+        """Signs the certificates of this lab's pods."""
+        from kmesh_lab.traffic.certificates import Authority  # here: most labs need none, and it takes 50 ms
+
+        return Authority()
+
     @property
     def services(self) -> dict[str, Service]:
         """The published services by name."""
@@ -183,23 +204,11 @@ class Lab:
 
     def named(self, name: str) -> Service | Pod | IPAddress:
         """The pod, else the service with this name, else the address that the text is; LabError for anything else."""
-        if name in self.pods:
-            return self.pods[name]
-        services = self.services
-        for full_name in (name, f"{name}.default"):
-            if full_name in services:
-                return services[full_name]
-        try:
-            return ipaddress.ip_address(name)
-        except ValueError:
-            known = ", ".join([*self.pods, *services]) or "nothing yet"
-            raise LabError(f"no pod or service {name!r} in this lab, and no address either; there is {known}") from None
+        return find(name, self.pods, self.services)
 
     def pod_at(self, address: Address) -> Pod | None:
         """The pod that has this address, if any; an IPv4-mapped address counts as IPv4."""
-        ip = address[0]
-        ip = (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
-        return next((pod for pod in list(self.pods.values()) if pod.address == ip), None)
+        return find_address(address, self.pods)
 
     # ---- the end
 
@@ -291,10 +300,3 @@ class Lab:
     def _name_at(self, address: Address) -> str:
         pod = self.pod_at(address)
         return pod.name if pod else ""
-
-
-def _c_file(source: Path) -> Path:
-    path = source / "kmesh.c" if source.is_dir() else source
-    if not path.is_file():
-        raise LabError(f"no C file {str(path)!r}; a copy of bpf/ has kmesh.c, which includes the others")
-    return path

@@ -49,7 +49,7 @@ def check() -> Check:
     """Try everything a lab needs of this machine; takes a moment and leaves nothing behind.
 
     >>> check()
-    <Check: a lab can run here, all 28 features are present>
+    <Check: a lab can run here, all 30 features are present>
     """
     return Check(probe_all())
 

@@ -9,9 +9,9 @@ from html import escape
 from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import address_text
 from kmesh_lab.lab.connection import Connection
-from kmesh_lab.lab.gateway import Waypoint
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.pod import Pod
+from kmesh_lab.lab.waypoint import Waypoint
 
 __all__ = ["Picture", "draw"]
 

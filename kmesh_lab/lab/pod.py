@@ -6,8 +6,10 @@ import errno
 import ipaddress
 import os
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import Address, address_text
 from kmesh_lab.display import html_table, one_line
 from kmesh_lab.errors import LabError
@@ -19,6 +21,7 @@ from kmesh_lab.traffic.pod_process import PodProcess, Reply
 if TYPE_CHECKING:
     from kmesh_lab.lab.lab import Lab
     from kmesh_lab.lab.node import Node
+    from kmesh_lab.lab.sidecar import Sidecar
     from kmesh_lab.traffic.capture import Capture
 
 __all__ = ["Pod", "Target"]
@@ -30,11 +33,13 @@ class Pod:
     """A pod of the lab; `kmesh_lab.Lab.pod` makes one.
 
     ``name``, ``node``, ``address`` (one, IPv4 or IPv6), ``workload`` (what the control plane knows about it),
-    ``netns_cookie`` (the number by which km_manage knows the network namespace), ``pid``.
+    ``netns_cookie`` (the number by which km_manage knows the network namespace), ``pid``,
+    ``sidecar`` (its Envoy, or None).
     """
 
     def __init__(self, lab: Lab, node: Node, workload: Workload, process: PodProcess, listen: int | None) -> None:
-        self._lab, self.node, self.workload, self.process, self.listen = lab, node, workload, process, listen
+        self.lab, self.node, self.workload, self.process, self.listen = lab, node, workload, process, listen
+        self.sidecar: Sidecar | None = None
         self.heard = 0  # connections of the lab's pods to this one that have sent something, or ended
         self.netns_cookie = int(process.request("netns_cookie")["cookie"])
 
@@ -76,6 +81,11 @@ class Pod:
 
     # ---- traffic
 
+    def learn(self, publications: Sequence[Publication]) -> None:
+        """Take over what is published, if this pod has a proxy to tell."""
+        if self.sidecar:
+            self.sidecar.learn(publications)
+
     def connect(
         self, target: Target, port: int | None = None, *, protocol: str = "tcp", timeout: float = 5
     ) -> Connection:
@@ -95,8 +105,8 @@ class Pod:
         if code:
             raise self._failed(code, asked, reply["cookie"])
         decide, peer = self.node.datapath.decision, _address(reply["peer"])
-        connection = Connection(self, reply.socket(), reply["cookie"], peer, self._lab.pod_at, decide)
-        self._lab.remember(connection, self)
+        connection = Connection(self, reply.socket(), reply["cookie"], peer, self.lab.pod_at, decide)
+        self.lab.remember(connection, self)
         return connection
 
     def connect_many(
@@ -122,12 +132,12 @@ class Pod:
         from kmesh_lab.traffic.capture import Capture  # Scapy's IP layers: a fifth of the time of `import kmesh_lab`
 
         def name_at(address: Address) -> str:
-            pod = self._lab.pod_at(address)
+            pod = self.lab.pod_at(address)
             return pod.name if pod else ""
 
-        self._lab.require_open()
+        self.lab.require_open()
         capture = Capture(self.process, port=None if port is None else check_port(port), name_at=name_at)
-        self._lab.remember(capture, self)
+        self.lab.remember(capture, self)
         return capture
 
     def tally(self, reply: Any) -> Connects:
@@ -135,7 +145,7 @@ class Pod:
         reached: Counter[str] = Counter()
         for peer in reply["peers"]:
             address = _address(peer)
-            pod = self._lab.pod_at(address)
+            pod = self.lab.pod_at(address)
             reached[pod.name if pod else address_text(address)] += peer[2]
             if pod is not None:
                 pod.heard += peer[2]
@@ -143,17 +153,17 @@ class Pod:
         return Connects(reached, refused)
 
     def _ask(self, op: str, **fields: Any) -> Reply:
-        self._lab.require_open()
+        self.lab.require_open()
         return self.process.request(op, **fields)
 
     def _destination(self, target: Target, port: int | None) -> Address:
-        self._lab.require_open()
+        self.lab.require_open()
         if isinstance(target, str):
-            target = self._lab.named(target)
+            target = self.lab.named(target)
         if isinstance(target, Service):
             address, ports = target.vips[0], list(target.ports)
         elif isinstance(target, Pod):
-            if self._lab.pods.get(target.name) is not target:
+            if self.lab.pods.get(target.name) is not target:
                 raise LabError(f"pod {target.name!r} is not a pod of this lab (any more)")
             address, ports = target.address, [target.listen] if target.listen else []
         elif isinstance(target, (ipaddress.IPv4Address, ipaddress.IPv6Address)):

@@ -8,10 +8,16 @@ Inside the process of a pod (standard library only, except the waypoint)::
     connects     many connects, and what they came to
     server       HTTP and echo
     waypoint     Waypoint: an agent that forwards by the TLV
+    proxy        ProxyAgent: an agent with an Envoy
+    xds          what this Envoy asks for its configuration
+    redirect     the NAT rules that lead the pod's traffic through it
 
 At its owner::
 
     pod_process  PodProcess, Reply
+    envoy        Envoy: start it, configure it, ask it
+    envoy_config from services to clusters and listeners
+    certificates for mutual TLS
     channel      the messages between both
     tlv          KmeshTLV, KmeshTLVEnd, split
     capture      Capture: what passes the interface of a pod (not imported here: Scapy's IP layers take their time)

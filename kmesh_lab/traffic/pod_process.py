@@ -17,12 +17,14 @@ from kmesh_lab.errors import LabError, PodGone
 from kmesh_lab.traffic import channel
 from kmesh_lab.traffic.channel import Message
 
-__all__ = ["PodProcess", "Reply"]
+__all__ = ["PodProcess", "Reply", "Script"]
 
 _LAUNCH = Path(__file__).resolve().parent / "launch.py"
 
+Script = Literal["agent", "proxy", "waypoint"]
+
 # A waypoint needs Scapy, so it may see site-packages; a pod starts faster without.
-_PYTHON_OPTIONS = {"agent": ("-I", "-S"), "waypoint": ("-I",)}
+_PYTHON_OPTIONS = {"agent": ("-I", "-S"), "proxy": ("-I", "-S"), "waypoint": ("-I",)}
 
 _SECONDS_TO_END = 0.3
 
@@ -46,15 +48,16 @@ class Reply:
 class PodProcess:
     """The process of a pod, which is in its own network namespace and in the cgroup of its node.
 
-    ``script`` is "agent" or "waypoint". To start several at once, `start` them all and then `wait_ready` for each.
-    As a context manager it is started, waited for and closed. Any thread may use it; requests are answered in turn.
+    ``script`` is "agent", "proxy" (with an Envoy) or "waypoint". To start several at once, `start` them all and then
+    `wait_ready` for each. As a context manager it is started, waited for and closed. Any thread may use it; requests
+    are answered in turn.
 
     >>> with PodProcess("shop", "/sys/fs/cgroup/n1") as shop:
     ...     shop.request("connect", address="10.96.0.10", port=80).socket().send(b"GET /stock/42")
     13
     """
 
-    def __init__(self, name: str, cgroup_path: str | Path, script: Literal["agent", "waypoint"] = "agent") -> None:
+    def __init__(self, name: str, cgroup_path: str | Path, script: Script = "agent") -> None:
         self.name = name
         self._cgroup_path = os.path.abspath(cgroup_path)
         self._script = script
@@ -119,7 +122,7 @@ class PodProcess:
             raise
 
     def request(self, op: str, **fields: Any) -> Reply:
-        """Have the process do one thing (`agent`, `waypoint`), and wait for the answer.
+        """Have the process do one thing (`agent`, `proxy`, `waypoint`), and wait for the answer.
 
         ``OSError`` with the errno of what failed inside the pod; `PodGone` when the process has ended.
         """
