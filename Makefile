@@ -9,9 +9,9 @@ BPF_OBJECTS := $(addprefix build/,cgroup_sock.o sockops.o sendmsg.o cgroup_skb.o
 BPF_SOURCES = $(shell find bpf -name '*.[ch]')
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v2 -Wall -Werror -Ibpf/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
 
-.PHONY: help lab notebooks test lint fmt bpf bench lock clean
+.PHONY: help lab notebooks test lint fmt bpf bench image-check lock clean
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 lab: .venv/run.stamp ## install what is missing and open JupyterLab; HEADLESS=1 executes the notebooks instead
 ifeq ($(HEADLESS),1)
@@ -52,6 +52,10 @@ build/%.o: bpf/%.c | apt-test
 
 bench: .venv/run.stamp ## the README's numbers
 	@.venv/bin/python -m benchmarks
+
+image-check: ## build the container image and try it: check, kernel tests, notebook 01, JupyterLab
+	@docker info >/dev/null 2>&1 || $(MAKE) apt-image-check
+	@/usr/bin/python3 tests/image_check.py
 
 # Keeps what is pinned as far as pyproject.toml allows; `make lock UPGRADE=--upgrade` takes the newest of everything.
 lock: .venv/dev.stamp ## pin the Python packages anew: requirements.lock (running), requirements-dev.lock (everything)
