@@ -13,6 +13,11 @@
 Everything a notebook needs is here; docs/architecture.md says what stands behind it.
 """
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("kmesh_lab needs Linux: on Windows use WSL2 or Docker Desktop, as docs/containers.md says")
+
 from kmesh_lab.errors import (
     CgroupUnavailable,
     CompileError,

@@ -33,13 +33,16 @@ def check() -> None:
     """Say what a lab needs, what this machine has, and which notebooks can run; exit 1 if no lab can."""
     machine = Check(probe_all())
     system = os.uname()
-    print(f"{system.sysname} {system.release} {system.machine}, Python {platform.python_version()}\n")
+    print(f"{system.sysname} {system.release} {system.machine}, {machine.platform.name}", end=", ")
+    print(f"Python {platform.python_version()}\n")
     print(text_table([HEADER, *machine.rows()]))
     able = [number for number in ALL if not any(number in feature.needed_by for feature in machine.missing)]
     unable = [number for number in ALL if number not in able]
     print(f"\nNotebooks that can run here: {numbers(able) or 'none'}")
     if unable:
         print(f"Notebooks that cannot: {numbers(unable)}")
+    if machine.missing:
+        print("", *machine.advice(), sep="\n")
     if not machine:
         raise typer.Exit(1)
 

@@ -1,6 +1,6 @@
-"""Build the Dockerfile and try the image as its users do: ``python3 tests/image_check.py`` (`make image-check`), as root.
+"""Build the Dockerfile and try the image as its users do: ``python3 tests/image_check.py`` or `make image-check`.
 
-With docker if its daemon answers, else with podman. It takes minutes, so it is not a part of `make test`. Where
+As root; with docker if its daemon answers, else with podman. Minutes, so it is not a part of `make test`. Where
 debian:bookworm-slim cannot be pulled, debootstrap makes a stand-in for it from this machine's own Debian mirror.
 Containers share the network of the machine, so that no rule of a firewall is made for them. One line for each thing
 that was tried; exit status 1 if one of them failed. The standard library only: it runs without the venv.
@@ -43,7 +43,8 @@ print(shop.connect(inventory, 80).get("/stock/42"), flush=True)
 """
 IN_A_KERNEL = """
 import glob, jupyter_client, sys
-client = jupyter_client.BlockingKernelClient(connection_file=max(glob.glob("/root/.local/share/jupyter/runtime/kernel-*")))
+[connection] = glob.glob("/root/.local/share/jupyter/runtime/kernel-*.json")
+client = jupyter_client.BlockingKernelClient(connection_file=connection)
 client.load_connection_file()
 client.start_channels()
 reply = client.execute_interactive(sys.stdin.read(), timeout=30)
@@ -244,8 +245,8 @@ PREPARE = """
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq update
 apt-get -qqy install --no-install-recommends clang libbpf-dev linux-libc-dev </dev/null >/dev/null
-pinned=$(sed -n 's/^\\(pytest[a-z-]*==[0-9.]*\\).*/\\1/p' requirements-dev.lock)
-pip install -qq --disable-pip-version-check --constraint requirements-dev.lock $pinned
+awk '/^[a-z]/ {keep = /^(pytest|pytest-timeout|pluggy|iniconfig)==/} keep' requirements-dev.lock >/tmp/tests.lock
+pip install -qq --disable-pip-version-check --no-deps --require-hashes -r /tmp/tests.lock
 """
 
 CHECKS: list[Callable[[Engine], str]] = [

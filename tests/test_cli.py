@@ -90,7 +90,8 @@ def test_check_says_which_notebooks_cannot_run_and_what_to_do(monkeypatch: pytes
     [line] = [line for line in result.output.splitlines() if line.startswith("packet sockets")]
     assert " ".join(line.split()) == "packet sockets NO trying it use a newer kernel (for 04, 05, 06)"
     assert "Notebooks that can run here: 00, 01, 02, 03, 07, 08, 09\n" in result.output
-    assert result.output.endswith("Notebooks that cannot: 04, 05, 06\n")
+    assert "Notebooks that cannot: 04, 05, 06\n\nThis is " in result.output
+    assert "`" in result.output.partition("\n\nThis is ")[2]  # a command or a setting of this platform
 
 
 @pytest.mark.parametrize("state", [False, None])
@@ -106,6 +107,9 @@ def test_check_by_a_user_who_is_not_root_says_what_was_not_tried() -> None:
     assert result.returncode == 1
     assert "root privileges                        NO" in result.stdout
     assert "sk_msg programs                        unknown  not tried: run as root\n" in result.stdout
+    assert result.stdout.endswith(
+        "The notebooks can be read without a lab: their outputs are those of an earlier run.\n"
+    )
     assert result.stderr == ""
 
 

@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -62,8 +63,8 @@ class Feature:
     how: str = ""
 
     def probed(self) -> Feature:
-        """Try it."""
-        present, how = self.attempt()
+        """Try it; on macOS and the like there is nothing to try."""
+        present, how = self.attempt() if sys.platform == "linux" else (False, "not tried: eBPF is a part of Linux")
         newer = f"Linux {self.since} or newer" if self.since else "a kernel"
         kernel = f"use {newer}{self.config and ' with ' + self.config}"
         return replace(self, present=present, how=how, remedy=self.remedy or kernel)
@@ -103,6 +104,8 @@ def require(*names: str) -> None:
     for name in names:
         if name not in known:
             raise ValueError(f"unknown feature {name!r}: expected one of {', '.join(known)}")
+    if sys.platform != "linux":
+        raise KernelNotSupported("a lab needs the Linux kernel, and this is none; `kmesh-lab check` says what to do")
     for feature in FEATURES:
         if feature.name in names or (not names and feature.needed_by == ALL):
             probed = feature.probed()
@@ -166,13 +169,13 @@ def _link(kind: str) -> Outcome:
     return True, "making one in a namespace of its own" if kind else "making one"
 
 
-def _socket(family: socket.AddressFamily, kind: socket.SocketKind) -> Outcome:
+def _socket(name: str, kind: socket.SocketKind) -> Outcome:
     try:
-        socket.socket(family, kind).close()
+        socket.socket(getattr(socket, name), kind).close()  # by name, because macOS has no AF_PACKET to import
     except OSError as error:
         if error.errno == errno.EPERM:
             return None, "not tried: run as root, in a container with --cap-add NET_RAW"
-        return False, f"socket({family.name}): {error.strerror}"
+        return False, f"socket({name}): {error.strerror}"
     return True, "opening one"
 
 
@@ -271,8 +274,8 @@ FEATURES = (
     Feature("network namespaces", ALL, partial(_link, ""), "CONFIG_NET_NS", "3.0"),
     Feature("veth pairs", ALL, partial(_link, "veth"), "CONFIG_VETH"),
     Feature("bridges", ALL, partial(_link, "bridge"), "CONFIG_BRIDGE"),
-    Feature("IPv6", IPV6, partial(_socket, socket.AF_INET6, socket.SOCK_STREAM), "CONFIG_IPV6"),
-    Feature("packet sockets", CAPTURE, partial(_socket, socket.AF_PACKET, socket.SOCK_RAW), "CONFIG_PACKET"),
+    Feature("IPv6", IPV6, partial(_socket, "AF_INET6", socket.SOCK_STREAM), "CONFIG_IPV6"),
+    Feature("packet sockets", CAPTURE, partial(_socket, "AF_PACKET", socket.SOCK_RAW), "CONFIG_PACKET"),
     Feature("bpf system call", ALL, _bpf_call, "CONFIG_BPF_SYSCALL", "3.18", BPF_REMEDY, NotPrivileged),
     _program("cgroup_sock_addr", "CONFIG_CGROUP_BPF", "4.17"),
     _program("sock_ops", "CONFIG_CGROUP_BPF", "4.13"),

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
 from kmesh_lab.display import html_table, one_line, text_table
 from kmesh_lab.kernel.features import ALL, Feature, numbers, probe_all
+from kmesh_lab.kernel.platform import Platform, detect
 
 __all__ = ["HEADER", "Check", "check"]
 
 _PRESENT = {True: "yes", False: "NO", None: "unknown"}
+_STILL_READABLE = "The notebooks can be read without a lab: their outputs are those of an earlier run."
 HEADER = ("feature", "here", "how it was probed", "what to do")
 
 
 class Check:
     """What a lab needs, and what of it this machine has; `kmesh_lab.check` makes one. True when a lab can run."""
 
-    def __init__(self, features: Sequence[Feature]) -> None:
+    def __init__(self, features: Sequence[Feature], platform: Platform | None = None) -> None:
         self.features = tuple(features)
+        self.platform = platform or detect()
 
     @property
     def missing(self) -> list[Feature]:
@@ -27,6 +31,12 @@ class Check:
 
     def __bool__(self) -> bool:
         return not any(feature.needed_by == ALL for feature in self.missing)
+
+    def advice(self) -> list[str]:
+        """What to do about what is missing on a platform like this one, in lines; empty if nothing is missing."""
+        if not self.missing:
+            return []
+        return [f"This is {self.platform.name}.", *self.platform.advice, *([] if self else [_STILL_READABLE])]
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """One row of text for each feature: its name, whether it is here, how it was probed, what to do."""
@@ -39,10 +49,11 @@ class Check:
         return one_line(f"<Check: {verdict}, {found}>")
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text("\n".join([repr(self), text_table([HEADER, *self.rows()])]))
+        printer.text("\n".join([repr(self), text_table([HEADER, *self.rows()]), *self.advice()]))
 
     def _repr_html_(self) -> str:
-        return html_table(repr(self)[1:-1], self.rows(), header=HEADER)
+        advice = "<br>".join(html.escape(line) for line in self.advice())
+        return html_table(repr(self)[1:-1], self.rows(), header=HEADER) + (advice and f"<p>{advice}</p>")
 
 
 def check() -> Check:

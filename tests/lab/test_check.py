@@ -9,6 +9,8 @@ from IPython.lib.pretty import pretty
 
 import kmesh_lab as km
 from kmesh_lab.kernel import features
+from kmesh_lab.kernel.platform import WSL2
+from kmesh_lab.lab.machine import Check
 from tests.lab.outside import Machine, run_as_nobody
 
 pytestmark = pytest.mark.root
@@ -70,6 +72,23 @@ def test_check_is_true_without_something_that_only_some_notebooks_need(without) 
     assert check
     assert repr(check) == "<Check: a lab can run here, missing: packet sockets>"
     assert check.rows()[8][3] == "use a kernel with CONFIG_PACKET (for 04, 05, 06)"
+
+
+def test_what_to_do_depends_on_the_platform(without) -> None:
+    assert km.check().advice() == []
+    without("packet sockets")
+
+    check = Check(features.probe_all(), WSL2)
+
+    assert check.advice() == ["This is WSL2.", *WSL2.advice]
+    assert pretty(check).splitlines()[-4:] == check.advice()
+    assert check._repr_html_().endswith(f"<p>{'<br>'.join(check.advice())}</p>")
+
+
+def test_without_any_lab_the_notebooks_can_still_be_read(without) -> None:
+    without("bcc")
+
+    assert Check(features.probe_all(), WSL2).advice()[-1].startswith("The notebooks can be read without a lab")
 
 
 def test_what_a_probe_says_is_escaped(without) -> None:
