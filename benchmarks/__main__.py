@@ -12,7 +12,14 @@ from pathlib import Path
 
 from benchmarks.report import Figure, machine, table
 
-NAMES = ("load", "lab", "publish", "connect", "events")  # modules of this package, each with a function `figures()`
+NAMES = (
+    "load",
+    "lab",
+    "publish",
+    "connect",
+    "events",
+    "many",
+)  # modules of this package, each with a function `figures()`
 
 _NICE = -10  # before the rest of the machine, so that the figures are about us
 
