@@ -9,7 +9,7 @@ BPF_OBJECTS := $(addprefix build/,cgroup_sock.o sockops.o sendmsg.o cgroup_skb.o
 BPF_SOURCES = $(shell find bpf -name '*.[ch]')
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v2 -Wall -Werror -Ibpf/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
 
-.PHONY: help lab notebooks test lint fmt bpf bench image-check lock clean
+.PHONY: help lab notebooks test lint fmt bpf bench html image-check lock clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
@@ -52,6 +52,9 @@ build/%.o: bpf/%.c | apt-test
 
 bench: .venv/run.stamp ## the README's numbers
 	@.venv/bin/python -m benchmarks
+
+html: .venv/run.stamp ## the notebooks with their outputs as HTML that needs no network, and slides, in build/html
+	@.venv/bin/python docs/export/export.py build/html
 
 image-check: ## build the container image and try it: check, kernel tests, notebook 01, JupyterLab
 	@docker info >/dev/null 2>&1 || $(MAKE) apt-image-check
