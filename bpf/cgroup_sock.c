@@ -118,8 +118,8 @@ int cgroup_connect4_prog(struct bpf_sock_addr *ctx)
 	int ret;
 
 	kctx.cookie = trace_cookie(ctx, ctx->sk);
-	trace_address(kctx.cookie, KL_CONNECT, AF_INET, &kctx.orig_dst, ctx->user_port,
-		      ctx->protocol, 0);
+	trace_connect(kctx.cookie, KL_CONNECT, AF_INET, &kctx.orig_dst, ctx->user_port,
+		      ctx->protocol, ctx);
 	if (handle_kmesh_manage_process(&kctx) || !is_kmesh_enabled(&kctx))
 		return CGROUP_SOCK_OK;
 	if (ctx->user_port == DNS_PORT) {
@@ -159,8 +159,8 @@ int cgroup_connect6_prog(struct bpf_sock_addr *ctx)
 	kctx.orig_dst.ip6[3] = ctx->user_ip6[3];
 	kctx.dnat_ip = kctx.orig_dst;
 	kctx.cookie = trace_cookie(ctx, ctx->sk);
-	trace_address(kctx.cookie, KL_CONNECT, AF_INET6, &kctx.orig_dst, ctx->user_port,
-		      ctx->protocol, 0);
+	trace_connect(kctx.cookie, KL_CONNECT, AF_INET6, &kctx.orig_dst, ctx->user_port,
+		      ctx->protocol, ctx);
 	if (handle_kmesh_manage_process(&kctx) || !is_kmesh_enabled(&kctx) || !is_tcp(&kctx))
 		return CGROUP_SOCK_OK;
 

@@ -68,7 +68,8 @@ struct kl_step {
 	__u32 family;	/* of the address: AF_INET, AF_INET6 */
 	__u32 addr[4];	/* NET */
 	__u32 port;	/* PORT, see workload.h */
-	__u32 reserved; /* keeps the size a multiple of 8, so that nothing is padding */
+	__u32 reserved; /* what follows is 8 bytes wide: so that nothing is padding */
+	__u64 netns;	/* cookie of the pod's network namespace, KL_CONNECT only */
 };
 
 #endif

@@ -13,7 +13,8 @@
 
 /* kl_step.step. For each: what id, found, addr and port mean. */
 enum kl_step_kind {
-	KL_CONNECT = 1,	     /* the hook was called. addr, port: the destination; id: protocol */
+	KL_CONNECT = 1,	     /* the hook was called. addr, port: the destination; id: protocol; */
+			     /* netns: the cookie of the pod's network namespace */
 	KL_NOT_MANAGED = 2,  /* the network namespace is not in km_manage: nothing is done */
 	KL_CONTROL = 3,	     /* a control address: the namespace (id 0) or the address (id 1) */
 			     /* was added (found 1) or removed (found 0) */
@@ -81,6 +82,17 @@ static __always_inline void trace_endpoint_at(__u32 line, __u64 cookie,
 	trace_submit(step);
 }
 
+static __always_inline void trace_set_address(struct kl_step *step, __u32 family,
+					      const union ip_addr *addr, __u32 port)
+{
+	step->family = family;
+	if (family == AF_INET)
+		step->addr[0] = addr->ip4;
+	else
+		__builtin_memcpy(step->addr, addr->ip6, sizeof(step->addr));
+	step->port = port;
+}
+
 static __always_inline void trace_address_at(__u32 line, __u64 cookie, __u32 kind, __u32 family,
 					     const union ip_addr *addr, __u32 port, __u32 id, int ret)
 {
@@ -89,12 +101,22 @@ static __always_inline void trace_address_at(__u32 line, __u64 cookie, __u32 kin
 	if (!step)
 		return;
 	step->id = id;
-	step->family = family;
-	if (family == AF_INET)
-		step->addr[0] = addr->ip4;
-	else
-		__builtin_memcpy(step->addr, addr->ip6, sizeof(step->addr));
-	step->port = port;
+	trace_set_address(step, family, addr, port);
+	trace_submit(step);
+}
+
+/* A connect begins: the network namespace of ctx says whose, as in km_manage. */
+static __always_inline void trace_connect_at(__u32 line, __u64 cookie, __u32 kind, __u32 family,
+					     const union ip_addr *addr, __u32 port, __u32 id,
+					     struct bpf_sock_addr *ctx)
+{
+	struct kl_step *step = trace_begin(cookie, kind, line, 0);
+
+	if (!step)
+		return;
+	step->id = id;
+	step->netns = bpf_get_netns_cookie(ctx);
+	trace_set_address(step, family, addr, port);
 	trace_submit(step);
 }
 
@@ -133,6 +155,12 @@ static __always_inline void trace_address_at(__u32 line, __u64 cookie, __u32 kin
 {
 }
 
+static __always_inline void trace_connect_at(__u32 line, __u64 cookie, __u32 kind, __u32 family,
+					     const union ip_addr *addr, __u32 port, __u32 id,
+					     struct bpf_sock_addr *ctx)
+{
+}
+
 static __always_inline __u64 trace_cookie(void *ctx, struct bpf_sock *sk)
 {
 	return 0;
@@ -149,5 +177,6 @@ static __always_inline __u64 trace_kept_cookie(struct bpf_sock *sk)
 #define trace_lookup(...) trace_lookup_at(__LINE__, __VA_ARGS__)
 #define trace_endpoint(...) trace_endpoint_at(__LINE__, __VA_ARGS__)
 #define trace_address(...) trace_address_at(__LINE__, __VA_ARGS__)
+#define trace_connect(...) trace_connect_at(__LINE__, __VA_ARGS__)
 
 #endif

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from kmesh_lab.datapath.decision import Decision, Location, Step, step_address
+from kmesh_lab.datapath.decision import Decision, Location, Step, Trail, step_address
 from kmesh_lab.datapath.events import AuthRequest, Event, RecordParser
 from kmesh_lab.datapath.publisher import Publisher
 from kmesh_lab.datapath.rows import Rows
@@ -57,7 +58,7 @@ _MAPS = (
 )
 _TAIL_CALLS = (("km_cgr_tailcall", 0, "cgroup_connect4_prog"), ("km_cgr_tail6", 1, "cgroup_connect6_prog"))
 _REMEMBERED = 10_000  # sockets whose steps are kept, the newest
-_CALL = re.compile(r"\btrace_(lookup|address|endpoint)\(")
+_CALL = re.compile(r"\btrace_(lookup|address|endpoint|connect)\(")
 _KIND = re.compile(r"\bKL_(\w+)")
 _LINE = re.compile(r'^#line (\d+) "(.*)"$')
 _ENUM = re.compile(r"enum kl_step_kind \{(.*?)\};", re.DOTALL)
@@ -85,6 +86,7 @@ class Datapath:
         self._stack = ExitStack()
         self._lock = threading.Lock()
         self._steps: dict[int, list[Step]] = {}
+        self._trails: weakref.WeakSet[Trail] = weakref.WeakSet()
         try:
             self._load(cgroup, {"KL_TRACE": 1, "KL_TRACE_RING_SIZE": TRACE_RING_SIZE} if trace else {}, source)
             self.rows = Rows(self.module.layouts)
@@ -161,6 +163,15 @@ class Datapath:
             self._read_trace()
             return Decision(tuple(self._steps.get(cookie, ())))
 
+    def trail(self) -> Trail:
+        """The steps of all sockets, to be taken as they come; for as long as somebody holds on to it."""
+        with self._lock:
+            self._read_trace()
+            past = sorted((step for steps in self._steps.values() for step in steps), key=lambda step: step.time_ns)
+            trail = Trail(self.collect_trace, past)
+            self._trails.add(trail)
+            return trail
+
     def _read_trace(self) -> None:
         if "kl_trace" not in self._rings:
             return
@@ -168,6 +179,8 @@ class Datapath:
         for record in self._rings["kl_trace"].drain():
             step = self._step(layout.unpack(record))
             self._steps.setdefault(step.cookie, []).append(step)
+            for trail in self._trails:
+                trail.add(step)
         while len(self._steps) > _REMEMBERED:
             del self._steps[next(iter(self._steps))]
 
@@ -185,6 +198,7 @@ class Datapath:
             address=step_address(fields["family"], fields["addr"], fields["port"]),
             location=self._locations.get((kind, fields["line"])),
             name=self.views.name_of,
+            netns=fields["netns"],
         )
 
     def memory(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import html
 import socket
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,11 @@ from kmesh_lab.datapath.rows import Address, address_text, unpack_ip, words_to_b
 from kmesh_lab.display import one_line
 from kmesh_lab.mesh import Policy
 
-__all__ = ["Decision", "Location", "Step", "step_address"]
+__all__ = ["Decision", "Location", "Step", "Trail", "step_address"]
 
 _SILENT = ("CONNECT", "VERDICT", "ESTABLISHED", "CLOSED")  # not part of the way through the maps
 _OUTBOUND = 2
+_KEPT = 50_000  # steps that nobody has taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Step:
 
     ``kind`` is an enumerator of ``kl_step_kind`` in bpf/include/trace.h without its prefix; that header says what
     ``id`` and ``found`` mean for each. ``ret`` is 0 or a negative errno. ``address`` is (IP, port in host order).
-    ``name`` turns an id into the name that people know.
+    ``name`` turns an id into the name that people know. ``netns`` says on CONNECT whose connect it is.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Step:
     address: Address | None
     location: Location | None
     name: Callable[[int], str]
+    netns: int = 0
 
     @property
     def map_row(self) -> str:
@@ -178,6 +181,27 @@ class Decision:
         )
         caption = html.escape(repr(self))
         return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+class Trail:
+    """The steps of all sockets of a node as they come: each `take` returns those since the last.
+
+    At first that is what is still remembered. Several trails of one node take nothing from each other. Steps that
+    nobody takes are kept, the newest 50,000.
+    """
+
+    def __init__(self, read: Callable[[], None], past: Iterable[Step]) -> None:
+        self._read = read
+        self._steps = deque(past, maxlen=_KEPT)
+
+    def add(self, step: Step) -> None:
+        """Called by the data path for every step that it reads."""
+        self._steps.append(step)
+
+    def take(self) -> list[Step]:
+        """The steps since the last call, in the order of the ring buffer."""
+        self._read()
+        return [self._steps.popleft() for _ in range(len(self._steps))]
 
 
 def _cell(content: str) -> str:

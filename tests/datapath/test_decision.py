@@ -274,3 +274,23 @@ def test_a_full_trace_loses_the_newest_steps_and_counts_them(lab):
     datapath.collect_trace()
     with lab.shop.connect(lab.inventory, 80) as connection:
         assert kinds(connection.decision) == CHAIN + ESTABLISHED
+
+
+def test_the_first_step_says_whose_connect_it_is(lab):
+    for pod, target, port in ((lab.shop, lab.inventory, 80), (lab.outside, lab.a, 8080), (lab.shop6, lab.six, 8080)):
+        with pod.connect(target, port) as connection:
+            first = connection.decision.steps[0]
+            assert (first.kind, first.netns) == ("CONNECT", pod.netns_cookie)
+            assert {step.netns for step in connection.decision.steps[1:]} == {0}
+
+
+def test_a_trail_begins_with_what_is_remembered_and_two_take_nothing_from_each_other(lab):
+    datapath = lab.nodes["n1"].datapath
+    with lab.shop.connect(lab.inventory, 80) as before:
+        one, other = datapath.trail(), datapath.trail()
+        assert [step.kind for step in one.take() if step.cookie == before.cookie] == CHAIN + ESTABLISHED
+    with lab.shop.connect(lab.inventory, 80) as after:
+        assert [step.kind for step in one.take() if step.cookie == after.cookie] == CHAIN + ESTABLISHED
+    assert [step.kind for step in one.take() if step.cookie == after.cookie] == ["CLOSED"]
+    assert one.take() == []
+    assert [step.kind for step in other.take() if step.cookie == after.cookie] == [*CHAIN, *ESTABLISHED, "CLOSED"]
