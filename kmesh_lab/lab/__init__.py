@@ -10,7 +10,7 @@ sidecar      Sidecar: the Envoy beside a pod
 waypoint     Waypoint: a pod that reads the TLV and forwards
 lookup       what a name or an address means
 observation  events(), the receipt of close()
-picture      the lab as an SVG
+picture      the lab as an SVG, with the ways of connections; shape, its elements
 machine      check(): can this machine run a lab
 listing      source(): the C that was compiled
 """
@@ -20,7 +20,8 @@ from kmesh_lab.lab.lab import Lab
 from kmesh_lab.lab.listing import source
 from kmesh_lab.lab.machine import Check, check
 from kmesh_lab.lab.node import Node
+from kmesh_lab.lab.picture import Picture, Way
 from kmesh_lab.lab.pod import Pod
 from kmesh_lab.lab.waypoint import Waypoint
 
-__all__ = ["Check", "Connection", "Connects", "Lab", "Node", "Pod", "Waypoint", "check", "source"]
+__all__ = ["Check", "Connection", "Connects", "Lab", "Node", "Picture", "Pod", "Way", "Waypoint", "check", "source"]

@@ -23,7 +23,7 @@ from kmesh_lab.lab.ground import Ground, Holder, c_file
 from kmesh_lab.lab.lookup import find, find_address
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.observation import Observatory, Receipt
-from kmesh_lab.lab.picture import Picture, draw
+from kmesh_lab.lab.picture import Picture, Way, draw
 from kmesh_lab.lab.pod import Pod
 from kmesh_lab.lab.sidecar import Sidecar, check_sidecar
 from kmesh_lab.lab.waypoint import Waypoint
@@ -197,10 +197,11 @@ class Lab:
         self.require_open()
         return self._observatory.observe(Events(self._name_at))
 
-    def picture(self, connection: Connection | None = None) -> Picture:
-        """Nodes, pods and services as a drawing, and the way that one connection took."""
-        self.require_open()
-        return draw(list(self.nodes.values()), self._control.publications(), connection)
+    def picture(self, connection: Connection | Sequence[Way] = ()) -> Picture:
+        """Nodes, pods and services as a drawing, and the way that one connection took, or many."""
+        with self._opened():
+            ways = [Way.of(connection)] if isinstance(connection, Connection) else connection
+            return draw(list(self.nodes.values()), self._control.publications(), ways)
 
     def named(self, name: str) -> Service | Pod | IPAddress:
         """The pod, else the service with this name, else the address that the text is; LabError for anything else."""
