@@ -164,7 +164,9 @@ class Datapath:
             return Decision(tuple(self._steps.get(cookie, ())))
 
     def trail(self) -> Trail:
-        """The steps of all sockets, to be taken as they come; for as long as somebody holds on to it."""
+        """The steps of all sockets, to be taken as they come; LabError when the build has no decision trace."""
+        if "kl_trace" not in self.maps:
+            raise LabError("this lab runs without the decision trace; Lab() with trace=True reports the steps")
         with self._lock:
             self._read_trace()
             past = sorted((step for steps in self._steps.values() for step in steps), key=lambda step: step.time_ns)

@@ -10,7 +10,8 @@ sidecar      Sidecar: the Envoy beside a pod
 waypoint     Waypoint: a pod that reads the TLV and forwards
 lookup       what a name or an address means
 observation  events(), the receipt of close()
-picture      the lab as an SVG, with the ways of connections; shape, its elements
+story        every connect of the lab, as its programs report it
+picture      the lab as an SVG, with the ways of connections; layout, where things are; shape, its elements
 machine      check(): can this machine run a lab
 listing      source(): the C that was compiled
 """
@@ -22,6 +23,21 @@ from kmesh_lab.lab.machine import Check, check
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.picture import Picture, Way
 from kmesh_lab.lab.pod import Pod
+from kmesh_lab.lab.story import Connect, Story
 from kmesh_lab.lab.waypoint import Waypoint
 
-__all__ = ["Check", "Connection", "Connects", "Lab", "Node", "Picture", "Pod", "Way", "Waypoint", "check", "source"]
+__all__ = [
+    "Check",
+    "Connect",
+    "Connection",
+    "Connects",
+    "Lab",
+    "Node",
+    "Picture",
+    "Pod",
+    "Story",
+    "Way",
+    "Waypoint",
+    "check",
+    "source",
+]

@@ -8,5 +8,6 @@ from kmesh_lab.widgets.decision_path import DecisionPath
 from kmesh_lab.widgets.locality_panel import LocalityPanel
 from kmesh_lab.widgets.map_inspector import MapInspector
 from kmesh_lab.widgets.tlv_inspector import TlvInspector
+from kmesh_lab.widgets.topology import Topology
 
-__all__ = ["DecisionPath", "LocalityPanel", "MapInspector", "TlvInspector"]
+__all__ = ["DecisionPath", "LocalityPanel", "MapInspector", "TlvInspector", "Topology"]

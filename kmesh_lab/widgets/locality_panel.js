@@ -1,50 +1,8 @@
 // Settings, a prediction, then real connects. Draws `frame`; says what the learner did with model.send.
-// All text goes into text nodes, never into HTML: names are other people's bytes.
+// Names are other people's bytes: see dom.js.
 
 const GUESSES = ["none", "some", "all"];
 const POLICIES = ["RANDOM", "STRICT", "FAILOVER"];
-
-const h = (tag, props, ...children) => ({ tag, props: props ?? {}, children: children.flat(Infinity) });
-
-// Make the children of `parent` what is wanted, keeping the elements (and so focus, caret and scroll) that stay.
-function patch(parent, wanted) {
-  const old = new Map([...parent.childNodes].map((node) => [node.klKey, node]));
-  let next = parent.firstChild;
-  wanted.forEach((item, index) => {
-    if (item === null || item === undefined || item === false) return;
-    const text = typeof item !== "object";
-    const key = text ? `#${index}` : `${item.tag} ${item.props.key ?? index}`;
-    let node = old.get(key);
-    if (!node) {
-      node = text ? document.createTextNode("") : document.createElement(item.tag);
-      node.klKey = key;
-      // Keys are for the view: JupyterLab's shortcuts leave out only what has this mark itself, not what is inside it.
-      if (!text) node.setAttribute("data-lm-suppress-shortcuts", "true");
-    }
-    old.delete(key);
-    if (node === next) next = node.nextSibling;
-    else parent.insertBefore(node, next);
-    if (text) {
-      if (node.data !== String(item)) node.data = String(item);
-      return;
-    }
-    patch(node, item.children);
-    setProps(node, item.props);
-  });
-  old.forEach((node) => node.remove());
-}
-
-function setProps(node, props) {
-  for (const name of Object.keys(node.klProps ?? {})) if (!(name in props)) node.removeAttribute(name);
-  for (const [name, value] of Object.entries(props)) {
-    if (name === "key") continue;
-    if (name.startsWith("on") || ["checked", "value", "disabled", "max"].includes(name)) {
-      if (node[name] !== value) node[name] = value;
-    } else if (value === false || value === null || value === undefined) node.removeAttribute(name);
-    else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
-  }
-  node.klProps = props;
-}
 
 function render({ model, el }) {
   const id = `kl${Math.random().toString(36).slice(2)}`;
@@ -209,19 +167,16 @@ function render({ model, el }) {
 
   root.setAttribute("role", "group");
   root.setAttribute("aria-labelledby", `${id}-title`);
-  const status = (_, now) => {
-    if (!/restarting|terminating|dead/.test(now)) return;
+  const unwatch = watchKernel(model, () => {
     Object.assign(local, { gone: true, busy: false });
     clearTimeout(timer);
     draw();
-  };
-  const kernel = model.widget_manager?.kernel; // JupyterLab's; elsewhere an answer that does not come has to do
-  kernel?.statusChanged?.connect(status);
+  });
   model.on("change:frame", changed);
   local.message = model.get("frame").heard;
   draw();
   send({ do: "open" });
-  return () => { clearTimeout(timer); kernel?.statusChanged?.disconnect(status); model.off("change:frame", changed); };
+  return () => { clearTimeout(timer); unwatch(); model.off("change:frame", changed); };
 }
 
 export default { render };

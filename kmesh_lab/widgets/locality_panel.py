@@ -43,6 +43,7 @@ class LocalityPanel(View):
     """
 
     name: ClassVar[str] = "locality_panel"
+    parts: ClassVar[tuple[str, ...]] = ("dom",)
     _feed: Feed | None = None
 
     def __init__(self, lab: Lab, service: Service, clients: Sequence[Pod]) -> None:

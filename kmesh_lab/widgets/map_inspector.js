@@ -1,49 +1,7 @@
 // The rows of a node's maps. Draws `frame`; says what the learner did with model.send.
-// All text goes into text nodes, never into HTML: names are other people's bytes.
+// Names are other people's bytes: see dom.js.
 
 const MARKS = { changed: "changed", new: "new", deleted: "deleted" };
-
-const h = (tag, props, ...children) => ({ tag, props: props ?? {}, children: children.flat(Infinity) });
-
-// Make the children of `parent` what is wanted, keeping the elements (and so focus, caret and scroll) that stay.
-function patch(parent, wanted) {
-  const old = new Map([...parent.childNodes].map((node) => [node.klKey, node]));
-  let next = parent.firstChild;
-  wanted.forEach((item, index) => {
-    if (item === null || item === undefined || item === false) return;
-    const text = typeof item !== "object";
-    const key = text ? `#${index}` : `${item.tag} ${item.props.key ?? index}`;
-    let node = old.get(key);
-    if (!node) {
-      node = text ? document.createTextNode("") : document.createElement(item.tag);
-      node.klKey = key;
-      // Keys are for the view: JupyterLab's shortcuts leave out only what has this mark itself, not what is inside it.
-      if (!text) node.setAttribute("data-lm-suppress-shortcuts", "true");
-    }
-    old.delete(key);
-    if (node === next) next = node.nextSibling;
-    else parent.insertBefore(node, next);
-    if (text) {
-      if (node.data !== String(item)) node.data = String(item);
-      return;
-    }
-    patch(node, item.children);
-    setProps(node, item.props);
-  });
-  old.forEach((node) => node.remove());
-}
-
-function setProps(node, props) {
-  for (const name of Object.keys(node.klProps ?? {})) if (!(name in props)) node.removeAttribute(name);
-  for (const [name, value] of Object.entries(props)) {
-    if (name === "key") continue;
-    if (name.startsWith("on") || ["checked", "value", "disabled", "max"].includes(name)) {
-      if (node[name] !== value) node[name] = value;
-    } else if (value === false || value === null || value === undefined) node.removeAttribute(name);
-    else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
-  }
-  node.klProps = props;
-}
 
 const inFours = (hex) => hex.match(/.{1,8}/g)?.join(" ") ?? "";
 
@@ -201,19 +159,16 @@ function render({ model, el }) {
     f.answer.text && (f.answer.ok || f.answer.row !== local.open) && h("p", { key: "text", class: f.answer.ok ? "" : "kl-error" }, f.answer.ok ? "✓ " : "! ", f.answer.text),
     f.undo && h("button", { key: "undo", type: "button", disabled: off, onclick: () => send({ do: "undo" }) }, "Undo"));
 
-  const status = (_, now) => {
-    if (!/restarting|terminating|dead/.test(now)) return;
+  const unwatch = watchKernel(model, () => {
     Object.assign(local, { gone: true, busy: false });
     clearTimeout(busyTimer);
     draw();
-  };
-  const kernel = model.widget_manager?.kernel; // JupyterLab's; elsewhere an answer that does not come has to do
-  kernel?.statusChanged?.connect(status);
+  });
   model.on("change:frame", changed);
   local.message = model.get("frame").heard;
   draw();
   send({ do: "open" });
-  return () => { clearTimeout(busyTimer); clearTimeout(searchTimer); kernel?.statusChanged?.disconnect(status); model.off("change:frame", changed); };
+  return () => { clearTimeout(busyTimer); clearTimeout(searchTimer); unwatch(); model.off("change:frame", changed); };
 }
 
 export default { render };

@@ -33,6 +33,7 @@ class MapInspector(View):
     """
 
     name: ClassVar[str] = "map_inspector"
+    parts: ClassVar[tuple[str, ...]] = ("dom",)
     _live: ClassVar[dict[str, MapInspector]] = {}
     _feed: Feed | None = None
 
