@@ -31,6 +31,7 @@ from kmesh_lab.errors import (
 from kmesh_lab.exercises import exercise
 from kmesh_lab.lab import Connection, Lab, Node, Pod, Waypoint, check, source
 from kmesh_lab.mesh import LoadBalancing, Locality, Service, Workload
+from kmesh_lab.prediction import predict
 
 __all__ = [
     "CgroupUnavailable",
@@ -52,5 +53,6 @@ __all__ = [
     "Workload",
     "check",
     "exercise",
+    "predict",
     "source",
 ]

@@ -7,7 +7,17 @@ from a network. What JupyterLab shows is live; what GitHub shows is the static f
 from kmesh_lab.widgets.decision_path import DecisionPath
 from kmesh_lab.widgets.locality_panel import LocalityPanel
 from kmesh_lab.widgets.map_inspector import MapInspector
+from kmesh_lab.widgets.prediction import Prediction
 from kmesh_lab.widgets.tlv_inspector import TlvInspector
 from kmesh_lab.widgets.topology import Topology
+from kmesh_lab.widgets.weak_spots import weak_spots
 
-__all__ = ["DecisionPath", "LocalityPanel", "MapInspector", "TlvInspector", "Topology"]
+__all__ = [
+    "DecisionPath",
+    "LocalityPanel",
+    "MapInspector",
+    "Prediction",
+    "TlvInspector",
+    "Topology",
+    "weak_spots",
+]
