@@ -110,6 +110,14 @@ def test_outputs_are_committed_and_none_is_an_error(path: Path) -> None:
     assert not [output for cell in cells for output in cell.outputs if output.output_type == "error"]
 
 
+@each_notebook
+def test_the_reader_predicts_first_and_one_of_the_choices_comes_true(path: Path) -> None:
+    asked = [cell for cell in code_cells(read(path)) if "km.predict(" in cell.source]
+    assert len(asked) >= 3
+    assert not [cell.source for cell in asked if "none of these" in cell.outputs[0].data["text/plain"]]
+    assert "Your guess" not in "\n".join(texts(read(path)))
+
+
 @pytest.mark.notebook
 @pytest.mark.timeout(90)
 @each_notebook
