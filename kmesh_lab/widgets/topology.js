@@ -79,7 +79,7 @@ function render({ model, el }) {
             row.where && h("span", { key: "where", class: "kl-soft kl-sub" }, row.where),
             row.state !== "in" && row.state && h("span", { key: "out", class: "kl-bad kl-sub" }, `✕ ${row.state}`)),
           h("td", { class: "kl-result" },
-            h("span", { class: "kl-bar" }, h("i", { style: `width:${(60 * row.chosen / most).toFixed(1)}%`, "aria-hidden": "true" }), h("b", {}, row.chosen.toLocaleString("en"))),
+            h("span", { class: "kl-bar" }, row.chosen > 0 && h("i", { key: "i", style: `width:${(60 * row.chosen / most).toFixed(1)}%`, "aria-hidden": "true" }), h("b", {}, row.chosen.toLocaleString("en"))),
             row.by.map((line) => h("span", { key: line, class: "kl-soft kl-sub" }, line))),
           h("td", { class: "kl-number" }, `${row.open}`)))));
   };

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import expect
 
 from .conftest import Notebook
 
@@ -16,6 +17,7 @@ def test_the_first_notebook_runs_in_the_browser_and_shows_the_shop(open_notebook
     notebook.run_all()
     assert "inventory-a: item 42: 7 in stock" in notebook.text()
     assert "left behind" in notebook.text()
+    expect(notebook.page.locator(".kl-topology .kl-state")).to_contain_text("The lab is closed")
     assert notebook.page.locator(".jp-OutputArea-output svg, .jp-OutputArea-output img[src*='svg']").count() >= 2
     notebook.page.locator("svg[aria-label*='asked for'], img[src*='svg']").last.scroll_into_view_if_needed()
     notebook.screenshot("00-start-here")
