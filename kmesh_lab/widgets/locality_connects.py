@@ -1,21 +1,46 @@
-"""The connects of a LocalityPanel: real ones, in a row, counted by where they arrived."""
+"""The clients and connects of a LocalityPanel: real ones, in a row, counted by where they arrived."""
 
 from __future__ import annotations
 
 import errno
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import address_text
+from kmesh_lab.errors import LabError
 from kmesh_lab.lab import Connects, Lab, Pod
 from kmesh_lab.widgets.locality_run import Guess, LocalityRun
 
-__all__ = ["connects", "setting_of"]
+__all__ = ["Client", "connects", "setting_of"]
 
 _CHUNK = 100  # connects between two pictures
 _PODLESS = 20  # connects, when some may go to an address that nobody has: each of those waits
 _PATIENCE = 0.05  # seconds that such a connect waits
+
+
+class Client:
+    """A pod, and what is known of it without: a panel keeps neither the pod nor its lab alive."""
+
+    def __init__(self, pod: Pod) -> None:
+        self.name, self.node, self.place = pod.name, pod.node.name, pod.node.place
+        self.publisher = pod.node.publisher
+        self._pod = weakref.ref(pod)
+
+    @property
+    def pod(self) -> Pod:
+        """The pod; `kmesh_lab.LabError` when it is gone."""
+        pod = self._pod()
+        if pod is None:
+            raise LabError(f"the pod {self.name!r} is gone; make it again, then the panel")
+        return pod
+
+    @property
+    def alive(self) -> bool:
+        """False when there is no pod, or its process has ended."""
+        pod = self._pod()
+        return pod is not None and pod.alive
 
 
 def connects(

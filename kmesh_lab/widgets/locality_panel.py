@@ -6,6 +6,7 @@ Over 300 lines because it is one class: settings, messages and picture change to
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -17,7 +18,7 @@ from kmesh_lab.display import one_line
 from kmesh_lab.errors import LabError
 from kmesh_lab.lab import Lab, Pod, Waypoint
 from kmesh_lab.mesh import LoadBalancing, Locality, Policy, Scope, Service, Workload, explain_priority
-from kmesh_lab.widgets.locality_connects import connects, setting_of
+from kmesh_lab.widgets.locality_connects import Client, connects, setting_of
 from kmesh_lab.widgets.locality_run import Guess, LocalityRun, check_guesses
 from kmesh_lab.widgets.locality_static import static_form
 from kmesh_lab.widgets.view import Feed, View
@@ -49,7 +50,9 @@ class LocalityPanel(View):
     def __init__(self, lab: Lab, service: Service, clients: Sequence[Pod]) -> None:
         if not clients or not all(isinstance(pod, Pod) and lab.pods.get(pod.name) is pod for pod in clients):
             raise LabError("a LocalityPanel needs clients: a list of pods of this lab, best on different nodes")
-        self._lab, self._clients, self._client = lab, {pod.name: pod for pod in clients}, clients[0]
+        self._held = weakref.ref(lab)  # a panel on a page does not keep a lab that nobody else holds
+        self._clients = {pod.name: Client(pod) for pod in clients}
+        self._client = self._clients[clients[0].name]
         self._service = service
         self._lock = threading.RLock()  # the feed and the main thread draw; a picture is made and set in one piece
         self._guesses: dict[str, Guess] = {}
@@ -184,8 +187,20 @@ class LocalityPanel(View):
     # ---- the service
 
     @property
+    def _lab(self) -> Lab:
+        lab = self._held()
+        if lab is None:
+            raise LabError("this lab is closed; make another one with Lab()")
+        return lab
+
+    @property
+    def _closed(self) -> bool:
+        lab = self._held()
+        return lab is None or lab.closed
+
+    @property
     def _publisher(self) -> Any:
-        return self._client.node.publisher
+        return self._client.publisher
 
     def _publication(self) -> Publication | None:
         found: Publication | None = self._publisher.publication(self._service)
@@ -241,7 +256,7 @@ class LocalityPanel(View):
 
     def _connect(self) -> LocalityRun:
         run = None
-        made = connects(self._lab, self._client, self._applied, dict(self._guesses), self._count)
+        made = connects(self._lab, self._client.pod, self._applied, dict(self._guesses), self._count)
         for run in made:
             self.result, self._note = run, run.note
             self._draw()
@@ -255,7 +270,7 @@ class LocalityPanel(View):
         with self._lock, suppress(LabError):
             self._draw()
             self._refresh()
-        if self._lab.closed and self._feed:
+        if self._closed and self._feed:
             self._feed.stop()
         return None
 
@@ -277,8 +292,8 @@ class LocalityPanel(View):
                 "vip": address_text((service.vips[0], next(iter(service.ports)))),
             },
             "clients": [
-                {"name": pod.name, "where": _place(pod.node.name, pod.node.place.locality), "alive": pod.alive}
-                for pod in self._clients.values()
+                {"name": each.name, "where": _place(each.node, each.place.locality), "alive": each.alive}
+                for each in self._clients.values()
             ],
             "client": self._client.name,
             "policy": self._balancing.policy.name,
@@ -301,7 +316,8 @@ class LocalityPanel(View):
 
     def _endpoint(self, workload: Workload) -> dict[str, Any]:
         run, name = self.result, workload.name
-        pod, guess = self._lab.pods.get(name), (run.predicted if run else self._guesses).get(name)
+        lab, guess = self._held(), (run.predicted if run else self._guesses).get(name)
+        pod = lab.pods.get(name) if lab else None
         shown: dict[str, Any] = {
             "name": name,
             "where": _place(workload.node, workload.locality),
@@ -310,7 +326,7 @@ class LocalityPanel(View):
             "guess": guess,
         }
         if run:
-            place = self._clients[run.client].node.place
+            place = self._clients[run.client].place
             scopes = explain_priority(run.service.load_balancing.routing_preference, place, workload.place)
             used = run.service.load_balancing.policy is not Policy.RANDOM
             shown |= {
@@ -324,10 +340,10 @@ class LocalityPanel(View):
         return shown
 
     def _state(self) -> str:
-        if self._lab.closed:
+        if self._closed:
             return "The lab is closed: nothing here can run any more. Make a new lab and run the cell again."
         if not self._client.alive:
-            others = " Choose another client." if any(pod.alive for pod in self._clients.values()) else ""
+            others = " Choose another client." if any(each.alive for each in self._clients.values()) else ""
             return f"The process of {self._client.name} has ended, so it cannot connect.{others}"
         if self._publication() is None:
             return f"Service {self._service.name} is not published any more; lab.apply publishes it."

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from typing import Any, ClassVar
 
+from kmesh_lab.datapath.views import MapViews
 from kmesh_lab.display import choices, one_line
 from kmesh_lab.errors import LabError
 from kmesh_lab.lab import Node
@@ -38,16 +40,18 @@ class MapInspector(View):
     _feed: Feed | None = None
 
     def __init__(self, node: Node, repair: Callable[[], object] | None = None) -> None:
-        self._node, self._repair, self._terms = node, repair, Terms(node)
+        self._held = weakref.ref(node)  # an inspector on a page does not keep a lab that nobody else holds
+        self._name, self._where, self._datapath = node.name, str(node.place.locality), node.datapath
+        self._repair, self._terms = repair, Terms(node)
         self._lock = threading.RLock()  # the feed and the main thread draw; a picture is made and set in one piece
-        self._rows = MapRows(node, self._terms)
+        self._rows = MapRows(node.name, node.datapath, self._terms)
         self._table, self._search, self._page = "frontend", "", 1
         self._state = self._paused = ""
         self._wanted = True  # live, as soon as a page shows it
         self._undo: tuple[str, bytes, bytes] | None = None
         self._answer: dict[str, Any] = {"text": "", "ok": True, "row": ""}
         self._message, self._next = 0, 0.0
-        _ = node.maps  # LabError if the lab is closed
+        _ = self._maps  # LabError if the lab is closed
         node.publisher.settle()  # rows that are about to go are no news
         self._read()
         super().__init__(**self._picture())
@@ -74,17 +78,17 @@ class MapInspector(View):
 
         With the checks of ``node.maps``, which also says what a key may be.
         """
-        packed, value = getattr(self._node.maps, self._check(table)).raw(key)
+        packed, value = getattr(self._maps, self._check(table)).raw(key)
         self._write(table, packed, value, fields)
 
     def delete(self, table: str, key: Any) -> None:
         """Delete a row."""
-        packed, value = getattr(self._node.maps, self._check(table)).raw(key)
+        packed, value = getattr(self._maps, self._check(table)).raw(key)
         self._write(table, packed, value, None)
 
     def undo(self) -> None:
         """Put back the row that was edited or deleted last, byte by byte."""
-        _ = self._node.maps
+        _ = self._maps
         with self._lock:
             if self._undo is None:
                 raise LabError("nothing was edited or deleted here, so there is nothing to undo")
@@ -103,14 +107,14 @@ class MapInspector(View):
 
     def start(self) -> None:
         """Look ten times a second from now on; another inspector of the same node pauses."""
-        other = self._live.get(self._node.name)
+        other = self._live.get(self._name)
         if other is not None and other is not self:
             other.stop()
-            other._pause(f"Paused: another inspector of {self._node.name} is live now.")
+            other._pause(f"Paused: another inspector of {self._name} is live now.")
         self.stop()
         self._wanted, self._paused = True, ""
-        self._live[self._node.name] = self
-        self._feed = Feed(f"MapInspector {self._node.name}", self, self._tick)
+        self._live[self._name] = self
+        self._feed = Feed(f"MapInspector {self._name}", self, self._tick)
         self._feed.start()
         self.refresh()
 
@@ -118,8 +122,8 @@ class MapInspector(View):
         """Look no more; what is shown stays."""
         if self._feed:
             self._feed.stop()
-        if self._live.get(self._node.name) is self:
-            del self._live[self._node.name]
+        if self._live.get(self._name) is self:
+            del self._live[self._name]
         self._draw()
 
     def close(self) -> None:
@@ -185,6 +189,13 @@ class MapInspector(View):
 
     # ---- the maps
 
+    @property
+    def _maps(self) -> MapViews:
+        node = self._held()
+        if node is None:
+            raise LabError("this lab is closed; make another one with Lab()")
+        return node.maps
+
     def _check(self, table: str) -> str:
         if table not in COLUMNS:
             raise ValueError(f"no map {table!r}: expected {choices(COLUMNS)}")
@@ -192,9 +203,9 @@ class MapInspector(View):
 
     def _write(self, table: str, key: bytes, was: bytes, fields: Mapping[str, str] | None) -> None:
         """Edit a row, or delete it, unless it has changed meanwhile."""
-        view: Any = getattr(self._node.maps, table)
+        view: Any = getattr(self._maps, table)
         with self._lock:
-            self._node.publisher.settle()
+            self._datapath.publisher.settle()
             now = self._rows.map(table).lookup(key)
             self._read()  # so that what is shown is what the message speaks about
             if now is None:
@@ -217,6 +228,7 @@ class MapInspector(View):
     def _read(self) -> None:
         """Look at every map, and mark what is not as it was."""
         try:
+            _ = self._maps
             self._rows.read()
         except (LabError, OSError):
             self._state = (
@@ -258,8 +270,8 @@ class MapInspector(View):
             "state": self._state or self._paused,
             "closed": bool(self._state),
             "live": bool(self._feed and self._feed.running) and not self._state,
-            "node": self._node.name,
-            "where": str(self._node.place.locality) or "no locality",
+            "node": self._name,
+            "where": self._where or "no locality",
             "table": table,
             "tables": [self._rows.tab(name) for name in COLUMNS],
             "columns": list(COLUMNS[table]),
@@ -282,4 +294,4 @@ class MapInspector(View):
 
     def __repr__(self) -> str:
         rows = ", ".join(f"{table} {len(each.rows)}" for table, each in self._rows.tables.items())
-        return one_line(f"<MapInspector {self._node.name}: {rows} rows{', closed' if self._state else ''}>")
+        return one_line(f"<MapInspector {self._name}: {rows} rows{', closed' if self._state else ''}>")

@@ -6,9 +6,9 @@ import time
 from html import escape
 from typing import Any
 
+from kmesh_lab.datapath.datapath import Datapath
 from kmesh_lab.display import counted
 from kmesh_lab.kernel.maps import Map
-from kmesh_lab.lab import Node
 from kmesh_lab.widgets.map_table import Table
 from kmesh_lab.widgets.map_terms import Terms, folded
 
@@ -25,20 +25,19 @@ PAGE = 50  # rows
 
 
 class MapRows:
-    """What was read from the maps of ``node``, a `Table` for each, in the terms of ``terms``."""
+    """What was read from the maps of a node, a `Table` for each, in the terms of ``terms``."""
 
-    def __init__(self, node: Node, terms: Terms) -> None:
-        self._node, self._terms = node, terms
+    def __init__(self, node: str, datapath: Datapath, terms: Terms) -> None:
+        self._node, self._datapath, self._terms = node, datapath, terms
         self.tables = {table: Table() for table in COLUMNS}
 
     def map(self, table: str) -> Map:
         """The map itself."""
-        return self._node.datapath.maps[f"km_{table}"]
+        return self._datapath.maps[f"km_{table}"]
 
     def read(self) -> None:
-        """Look at every map, and mark what is not as it was. `kmesh_lab.LabError` when the lab is closed."""
+        """Look at every map, and mark what is not as it was."""
         now = time.monotonic()
-        _ = self._node.maps
         fresh = {table: dict(self.map(table).rows()) for table in COLUMNS}
         changed = [self.tables[table].take(rows, now) for table, rows in fresh.items()]  # each of them, so no any(…)
         if any(changed):
@@ -84,7 +83,7 @@ class MapRows:
             words = search if table == looked_at else ""
             keys = self.found(table, words)
             most = f"at most {self.map(table).max_entries:,}"
-            title = f"km_{table} on {self._node.name}: {counted(len(self.tables[table].rows), 'row')} of {most}"
+            title = f"km_{table} on {self._node}: {counted(len(self.tables[table].rows), 'row')} of {most}"
             title += f", {len(keys)} with {words!r}" if words else ""
             title += f", the first {PAGE}" if len(keys) > PAGE else ""
             head = "".join(f"<th>{escape(name)}</th>" for name in (*columns, "key", "value"))

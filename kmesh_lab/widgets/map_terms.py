@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -29,12 +30,12 @@ class Terms:
     """Rows in the terms of people, and back."""
 
     def __init__(self, node: Node) -> None:
-        self._node, self._rows = node, node.datapath.rows
+        self._held, self._datapath, self._rows = weakref.ref(node), node.datapath, node.datapath.rows
         self._layout: dict[str, dict[str, list[list[Any]]]] = {}
 
     def layouts(self, table: str) -> tuple[Layout, Layout]:
         """Of key and value."""
-        pair: tuple[Layout, Layout] = self._node.datapath.module.layouts[f"km_{table}"]
+        pair: tuple[Layout, Layout] = self._datapath.module.layouts[f"km_{table}"]
         return pair
 
     def key(self, table: str, raw: bytes) -> Any:
@@ -54,7 +55,7 @@ class Terms:
         return raw if table in ("frontend", "manage") else self.key(table, raw)
 
     def _name(self, number: int) -> str:
-        return self._node.publisher.name_of(number) or "unknown id"
+        return self._datapath.publisher.name_of(number) or "unknown id"
 
     def cells(self, table: str, key: bytes, value: bytes, tables: Mapping[str, Table]) -> list[Cell]:
         """One cell for each column."""
@@ -97,7 +98,8 @@ class Terms:
         return f"id {number}, no row in service or backend"
 
     def _who(self, who: Any) -> Cell:
-        pods = list(self._node.pods.values())
+        node = self._held()
+        pods = list(node.pods.values()) if node else []
         if isinstance(who, int):
             names = [pod for pod in pods if pod.netns_cookie == who]
             text = f"network namespace {who}"
@@ -117,7 +119,7 @@ class Terms:
         if table in ("frontend", "endpoint"):
             number = self._rows.unpack_id(value)
             name, label = ("upstream", "Leads to") if table == "frontend" else ("backend", "Backend")
-            known = self._node.publisher.name_of(number)
+            known = self._datapath.publisher.name_of(number)
             return [{"name": name, "label": f"{label} (name or id)", "text": known or str(number), "kind": "name"}]
         if table == "service":
             service = self._rows.unpack_service(value)
@@ -159,7 +161,7 @@ class Terms:
         return self._layout[table]
 
     def _described(self, layout: Layout, kind: str) -> list[list[Any]]:
-        text = self._node.datapath.module.text
+        text = self._datapath.module.text
         body = text.partition(f"\n{kind} {{")[2].partition("\n}")[0] if kind else ""
         comments = dict(_COMMENT.findall(body))
         fields = zip(layout.fields, _slots(layout), strict=True)

@@ -47,7 +47,7 @@ class Topology(View):
 
     def __init__(self, lab: Lab) -> None:
         lab.require_open()
-        self._lab = weakref.ref(lab)  # a view that is still on the page does not keep a lab that nobody else holds
+        self._lab = weakref.ref(lab)  # a view on a page does not keep a lab that nobody else holds
         self._lock = threading.RLock()  # the feed and the main thread draw; a picture is made and set in one piece
         self._trails: dict[str, Trail] = {}
         self._pods: dict[int, str] = {}  # cookie of the network namespace → name, also of pods that are gone

@@ -5,10 +5,12 @@ Rules that were measured (ipykernel 6.31, ipywidgets 8.1):
 * Python → page goes through the one trait ``frame``, which holds the whole, bounded picture: one message a picture.
 * page → Python is a message, handled in the main thread between two cells. It never writes a trait.
 * A live view has one feed thread, which is the only writer of ``frame``, at most ten times a second.
+* A view refers to a lab and its pods weakly: what a notebook displayed is kept for ever in ``Out``.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -50,9 +52,12 @@ class View(anywidget.AnyWidget):
         """Dispatch ``{"do": "step", …}`` from the page to ``on_step(…)``; anything else is ignored."""
         if not isinstance(content, dict):
             return
-        handler: Callable[..., None] | None = getattr(self, f"on_{content.pop('do', '')}", None)
+        what = content.pop("do", "")
+        handler: Callable[..., None] | None = getattr(self, f"on_{what}", None)
         if handler:
             handler(**content)
+        if what == "open":  # perhaps its cell ran again: the lab of the run before, if nobody holds it, goes now
+            gc.collect()
 
     def html(self) -> str:
         """The static form: the same information as HTML, everything escaped."""
