@@ -51,6 +51,7 @@ _MAPS = (
         "km_backend",
         "km_manage",
         "km_socket",
+        "km_sockstorage",
         "km_tcp_probe",
         "km_auth_req",
     ),

@@ -6,19 +6,17 @@ Layouts: bpf/include/records.h, which are Kmesh's (bpf/kmesh/probes/tcp_probe.h)
 from __future__ import annotations
 
 import html
-import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kmesh_lab.datapath.rows import Address, address_text, words_to_bytes
+from kmesh_lab.datapath.rows import Address, address_text, words_to_ip
 from kmesh_lab.display import one_line
 from kmesh_lab.kernel.maps import Layout
-from kmesh_lab.mesh import IPAddress
 
-__all__ = ["AuthRequest", "Event", "Events", "RecordParser"]
+__all__ = ["DIRECTIONS", "AuthRequest", "Event", "Events", "RecordParser"]
 
-_DIRECTIONS = {0: "INVALID", 1: "INBOUND", 2: "OUTBOUND"}
+DIRECTIONS = {0: "INVALID", 1: "INBOUND", 2: "OUTBOUND"}
 _STATES = {1: "ESTABLISHED", 7: "CLOSE"}
 
 
@@ -130,10 +128,10 @@ class RecordParser:
         fields = self._tcp_probe.unpack(record)
         source, destination = self._ends(fields)
         original = self._originals[fields["type"]].unpack(fields["orig_dst.__anon0"])
-        address = (_ip(original["addr"]), original["port"])
+        address = (words_to_ip(original["addr"]), original["port"])
         return Event(
             state=_STATES.get(fields["state"], str(fields["state"])),
-            direction=_DIRECTIONS.get(fields["direction"], str(fields["direction"])),
+            direction=DIRECTIONS.get(fields["direction"], str(fields["direction"])),
             source=source,
             destination=destination,
             original=address if any(map(int, address)) else None,
@@ -155,10 +153,4 @@ class RecordParser:
 
     def _ends(self, fields: dict[str, Any]) -> tuple[Address, Address]:
         ends = self._tuples[fields["type"]].unpack(fields["tuple.__anon0"])
-        return (_ip(ends["saddr"]), ends["sport"]), (_ip(ends["daddr"]), ends["dport"])
-
-
-def _ip(words: int | tuple[int, ...]) -> IPAddress:
-    if isinstance(words, int):
-        return ipaddress.IPv4Address(words_to_bytes([words]))
-    return ipaddress.IPv6Address(words_to_bytes(words))
+        return (words_to_ip(ends["saddr"]), ends["sport"]), (words_to_ip(ends["daddr"]), ends["dport"])

@@ -27,6 +27,7 @@ __all__ = [
     "pack_ip",
     "unpack_ip",
     "words_to_bytes",
+    "words_to_ip",
 ]
 
 Address = tuple[IPAddress, int]  # port in host order
@@ -51,6 +52,13 @@ def unpack_ip(data: bytes) -> IPAddress:
 def words_to_bytes(words: Iterable[int]) -> bytes:
     """The bytes of 32-bit words as they lie in memory: an address that a record holds as integers."""
     return b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+
+
+def words_to_ip(words: int | tuple[int, ...]) -> IPAddress:
+    """An IPv4 address that a record holds as one integer, or an IPv6 address that it holds as four."""
+    if isinstance(words, int):
+        return ipaddress.IPv4Address(words_to_bytes([words]))
+    return ipaddress.IPv6Address(words_to_bytes(words))
 
 
 def address_text(address: Address | None) -> str:
@@ -115,6 +123,7 @@ class Rows:
         self.pack_endpoint_key: Callable[[int, int, int], bytes] = self._endpoint_key.pack
         """A key of km_endpoint: service_id, prio, index."""
         self._backend = layouts["km_backend"][1]
+        self.socket_key, self.storage = layouts["km_socket"][0], layouts["km_sockstorage"]
         self.priorities = dict(self._service.fields)["prio_endpoint_count"]
         self.max_services = dict(self._backend.fields)["service"]
 

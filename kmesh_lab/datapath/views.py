@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from kmesh_lab.datapath.publisher import Publisher
 from kmesh_lab.datapath.rows import BackendRow, EndpointKey, Rows, ServiceRow, address_text, pack_ip, unpack_ip
+from kmesh_lab.datapath.sockets import SocketView, StorageView
 from kmesh_lab.display import html_table
 from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.maps import Map, Row
@@ -109,7 +110,7 @@ class MapView(MutableMapping[K, V], Generic[K, V]):
 
 
 class MapViews:
-    """``node.maps``: frontend, service, endpoint, backend and manage."""
+    """``node.maps``: frontend, service, endpoint, backend and manage; and of single sockets, socket and sockstorage."""
 
     def __init__(self, maps: Mapping[str, Map], rows: Rows, publisher: Publisher) -> None:
         self._publisher, settle = publisher, publisher.settle
@@ -170,6 +171,8 @@ class MapViews:
             ident,
             {"who": lambda k, v: f"network namespace {k}" if isinstance(k, int) else k, "value": lambda k, v: v},
         )
+        self.socket = SocketView(maps["km_socket"], rows.socket_key)
+        self.sockstorage = StorageView(maps["km_sockstorage"], rows.storage)
 
     def __repr__(self) -> str:
         return "<Maps " + ", ".join(repr(view)[1:].partition(" of")[0] for view in self._views()) + ">"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import socket
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from kmesh_lab.datapath.decision import Decision
 from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import Address, address_text
 from kmesh_lab.display import html_table, one_line
@@ -17,6 +19,7 @@ from kmesh_lab.lab.addresses import check_choice, check_port
 from kmesh_lab.lab.connection import Connection, Connects
 from kmesh_lab.mesh import IPAddress, Service, Workload
 from kmesh_lab.traffic.pod_process import PodProcess, Reply
+from kmesh_lab.traffic.sockets import disconnect
 
 if TYPE_CHECKING:
     from kmesh_lab.lab.lab import Lab
@@ -108,6 +111,30 @@ class Pod:
         connection = Connection(self, reply.socket(), reply["cookie"], peer, self.lab.pod_at, decide)
         self.lab.remember(connection, self)
         return connection
+
+    def reconnect(self, connection: Connection, target: Target, port: int | None = None) -> Connection:
+        """Connect the socket of a connection of this pod to something else, as a program that keeps its sockets does.
+
+        The connection that there was ends, without goodbye. The socket stays, and with it what the maps know of it.
+        Raises the `OSError` of connect(2), as `connect` does.
+        """
+        if connection.closed or connection.pod is not self:
+            raise LabError(f"{connection!r} is not an open connection of pod {self.name!r}; connect one")
+        asked, sock, steps = self._destination(target, port), connection.socket, len(connection.decision.steps)
+        if asked[0].version != (4 if sock.family == socket.AF_INET else 6):
+            raise ValueError(f"{address_text(asked)} is no address for a socket of {sock.family.name}")
+
+        def decide(cookie: int) -> Decision:
+            return Decision(self.node.datapath.decision(cookie).steps[steps:])
+
+        disconnect(sock)
+        try:
+            sock.connect((str(asked[0]), asked[1]))
+        except OSError as error:
+            raise self._failed(error.errno or errno.EIO, asked, connection.cookie) from None
+        again = Connection(self, sock, connection.cookie, _address(sock.getpeername()), self.lab.pod_at, decide)
+        self.lab.remember(again, self)
+        return again
 
     def connect_many(
         self, target: Target, port: int | None = None, *, count: int = 100, protocol: str = "tcp"

@@ -5,13 +5,23 @@ Runs inside the pod's process, so every socket is made in the pod's network name
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
 import struct
 from typing import Any, NamedTuple
 
-__all__ = ["Destination", "Peer", "cookie_of", "listening_sockets", "netns_cookie", "open_and_connect", "resolve"]
+__all__ = [
+    "Destination",
+    "Peer",
+    "cookie_of",
+    "disconnect",
+    "listening_sockets",
+    "netns_cookie",
+    "open_and_connect",
+    "resolve",
+]
 
 # asm-generic/socket.h; Python's socket module has neither name.
 _SO_COOKIE = 57
@@ -83,6 +93,15 @@ def open_and_connect(
     except BaseException:
         sock.close()
         raise
+
+
+def disconnect(sock: socket.socket) -> None:
+    """Dissolve the connection of a socket and keep the socket: connect(2) to AF_UNSPEC, which Python does not offer."""
+    nowhere = struct.pack("=H14x", socket.AF_UNSPEC)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.connect(sock.fileno(), nowhere, len(nowhere)):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def listening_sockets(port: int, protocol: str = "tcp", address: str | None = None) -> list[socket.socket]:
