@@ -50,6 +50,15 @@ class StorageRow:
             f"via_waypoint {self.via_waypoint}, has_encoded {self.has_encoded}>"
         )
 
+    def _repr_html_(self) -> str:
+        rows = [
+            ("direction", self.direction),
+            ("original destination", address_text(self.original)),
+            ("via_waypoint", self.via_waypoint),
+            ("has_encoded", self.has_encoded),
+        ]
+        return html_table("km_sockstorage, of this socket", rows)
+
 
 class SocketView(Collection[SocketKey]):
     """``node.maps.socket``: the sockets whose sends run sendmsg_prog.

@@ -6,22 +6,37 @@ exercise      Exercise: a task and a check
 verdict       Verdict: right or wrong, and why
 prediction    guesses held against what happened
 bench         the labs in which answers are tried
-one_connect, four_maps, locality      the exercises of notebooks 01, 02, 03
+one_connect, four_maps, locality, waypoint_and_tlv      the exercises of notebooks 01, 02, 03, 04
+readers       tries a learner's reader of TLVs on real connections
 instruments   attempt(), connecting(): a connect that may fail, many while something else goes on
+listener      Listener: a pod in the place of a waypoint, whose sockets the notebook reads itself
 priorities    explain(): why an endpoint has its priority
 """
 
 from kmesh_lab.display import choices
 from kmesh_lab.errors import LabError
-from kmesh_lab.exercises import four_maps, locality, one_connect
+from kmesh_lab.exercises import four_maps, locality, one_connect, waypoint_and_tlv
 from kmesh_lab.exercises.exercise import Exercise
 from kmesh_lab.exercises.instruments import Attempt, attempt, connecting
+from kmesh_lab.exercises.listener import Listener
 from kmesh_lab.exercises.priorities import Priorities, explain
 from kmesh_lab.exercises.verdict import Verdict
 
-__all__ = ["Attempt", "Exercise", "Priorities", "Verdict", "attempt", "connecting", "exercise", "exercises", "explain"]
+__all__ = [
+    "Attempt",
+    "Exercise",
+    "Listener",
+    "Priorities",
+    "Verdict",
+    "attempt",
+    "connecting",
+    "exercise",
+    "exercises",
+    "explain",
+]
 
-_ALL: dict[str, Exercise] = {each.id: each for part in (one_connect, four_maps, locality) for each in part.EXERCISES}
+_PARTS = (one_connect, four_maps, locality, waypoint_and_tlv)
+_ALL: dict[str, Exercise] = {each.id: each for part in _PARTS for each in part.EXERCISES}
 
 
 def exercise(number: str) -> Exercise:

@@ -7,6 +7,7 @@ queues what passes; no thread and no other process is needed, and nothing is lef
 from __future__ import annotations
 
 import errno
+import html
 import select
 import socket
 import struct
@@ -24,7 +25,7 @@ from scapy.packet import Packet, Raw
 from scapy.utils import EDecimal
 
 from kmesh_lab.datapath.rows import Address, address_text
-from kmesh_lab.display import counted, html_table, one_line
+from kmesh_lab.display import counted, one_line
 from kmesh_lab.errors import LabError
 from kmesh_lab.mesh import WAYPOINT_TARGET_PORT
 from kmesh_lab.traffic.pod_process import PodProcess
@@ -39,6 +40,8 @@ _BUFFER = 16 << 20  # bytes, some 10,000 small packets; the default holds 200
 _LONGEST = 1 << 19  # of a frame: with segmentation offload, one is as long as what was sent at once
 _QUIET_MS = 20  # without a packet for so long, nothing more is coming
 _PATIENCE = 0.5  # seconds
+_FLAGS = {"S": "SYN", "A": "ACK", "P": "PSH", "F": "FIN", "R": "RST"}
+_LEFT = 'style="text-align:left;white-space:nowrap"'
 _SHOWN = 40  # characters of a payload in a table
 _EPHEMERAL = range(32768, 61000)  # net.ipv4.ip_local_port_range: another one for each connection
 
@@ -169,8 +172,8 @@ class Capture(Sequence[Packet]):
     def __repr__(self) -> str:
         where = f"{self.pod_name} {self.interface}{f' port {self.port}' if self.port else ''}"
         lost = f", {self.lost} lost" if self.lost else ""
-        what = f"{counted(len(self.segments), 'segment')} with {sum(map(len, self.payloads))} bytes"
-        return one_line(f"<Capture {where}: {counted(len(self), 'packet')}, {what}{lost}>")
+        what = f"{counted(len(self.segments), 'segment')}, {counted(sum(map(len, self.payloads)), 'byte')} of payload"
+        return one_line(f"<Capture {where}: {what}{lost}>")
 
     def _repr_html_(self) -> str:
         """The handshakes, and what carries bytes by its place in `segments`."""
@@ -180,11 +183,16 @@ class Capture(Sequence[Packet]):
             payload, flags = _payload(packet), packet[TCP].flags if TCP in packet else ""
             if payload or "S" in flags:
                 way = "sent" if packet.direction == socket.PACKET_OUTGOING else "received"
-                ends = " → ".join(map(self._end, _ends(packet)))
                 number = f"segments[{next(segments)}]" if payload else "handshake"
-                rows.append((number, way, ends, flags, len(payload), _content(packet, payload)))
-        title = f"{self.pod_name}, {self.interface}" + (f": {self.lost} packets lost" if self.lost else "")
-        return html_table(title, rows, header=("packet", "", "from → to", "flags", "bytes", "payload"))
+                ends = " → ".join(map(self._end, _ends(packet)))
+                what = " ".join(_FLAGS[flag] for flag in str(flags) if flag in _FLAGS)
+                size = counted(len(payload), "byte") if payload else ""
+                rows.append([*map(html.escape, (number, way, ends, what, size)), _content(packet, payload)])
+        lost = f", {self.lost} packets lost" if self.lost else ""
+        head = "".join(f"<th {_LEFT}>{name}</th>" for name in ("packet", "", "from → to", "flags", "size", "payload"))
+        body = "".join("<tr>" + "".join(f"<td {_LEFT}>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+        caption = html.escape(f"{self.pod_name}, {self.interface}{lost}")
+        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _end(self, address: Address) -> str:
         ip, port = address
@@ -227,11 +235,15 @@ def _payload(packet: Packet) -> bytes:
 
 
 def _content(packet: Packet, payload: bytes) -> str:
+    """The payload as HTML: a TLV in hex with its meaning, of all else the first line."""
     parts = []
     if KmeshTLV in packet:
-        parts.append(packet[KmeshTLV].mysummary())
-        payload = bytes(packet[KmeshTLV][Raw].load) if Raw in packet else b""
+        rest = bytes(packet[KmeshTLV][Raw].load) if Raw in packet else b""
+        tlv = payload.removesuffix(rest)
+        parts.append(f"<code>{tlv.hex(' ')}</code><br>{html.escape(packet[KmeshTLV].mysummary())}")
+        payload = rest
     if payload:
         text = payload.decode("latin-1").splitlines()[0]
-        parts.append(text if text.isprintable() and len(text) <= _SHOWN else repr(payload)[2 : _SHOWN + 2] + "…")
-    return " / ".join(parts)
+        shown = text if text.isprintable() and len(text) <= _SHOWN else repr(payload)[2 : _SHOWN + 2] + "…"
+        parts.append(f"<code>{html.escape(shown)}</code>")
+    return "<br>".join(parts)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import ipaddress
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 
 import kmesh_lab as km
 from kmesh_lab.exercises import Verdict, exercise, exercises
+from kmesh_lab.traffic import split
 
 pytestmark = pytest.mark.root
 
@@ -76,6 +79,46 @@ def any_port(maps: Any, address: Any, port: int) -> Any:
     return (answer[0], 8080) if answer != (address, 80) else (address, port)
 
 
+def tlv(length: str, address: str, port: str, end: str = "fe 00000000") -> bytes:
+    return bytes.fromhex(f"01 {length} {address} {port} {end}") + b"GET /stock/42"
+
+
+WAREHOUSE = "fd00 0010 0096 0000 0000 0000 0000 0020"
+
+
+def split_once(sock: socket.socket) -> Any:
+    """The tempting reader: one recv is one message."""
+    packet, rest = split(sock.recv(4096)) or (None, b"")
+    return packet.addr, packet.port, rest  # type: ignore[union-attr]
+
+
+def sixteen(sock: socket.socket) -> Any:
+    data = sock.recv(16, socket.MSG_WAITALL)
+    return data[5:9].hex(), int.from_bytes(data[9:11], "big"), b""
+
+
+def patient(sock: socket.socket) -> Any:
+    """Right but for two things: it does not notice the end of the stream, and it believes every length."""
+    data = b""
+    while len(data) < 5 or len(data) < 10 + int.from_bytes(data[1:5], "big"):
+        data += sock.recv(4096)
+    length = int.from_bytes(data[1:5], "big")
+    return (
+        ipaddress.ip_address(data[5 : 3 + length]),
+        int.from_bytes(data[3 + length : 5 + length]),
+        data[10 + length :],
+    )
+
+
+def little_endian(sock: socket.socket) -> Any:
+    address, port, rest = solutions("04.3")["04.3"](sock)
+    return address, socket.ntohs(port), rest
+
+
+def forgetful(sock: socket.socket) -> Any:
+    return *solutions("04.3")["04.3"](sock)[:2], b""
+
+
 WRONG = [
     ("01.1", lambda: guesses("01.1", "visitor", "inventory-a"), "n2 has maps"),
     ("01.1", lambda: guesses("01.1", "stranger", "nobody"), "the mesh leaves the destination as it is"),
@@ -114,13 +157,33 @@ WRONG = [
         "y is in another region",
     ),
     ("03.3", lambda: {"x": "cn-west//b", "y": "cn-west", "z": "cn-east"}, "has an empty part"),
+    ("04.1", lambda: guesses("04.1", "::ffff", 16), "msg->family decides, and it is the socket's"),
+    ("04.1", lambda: guesses("04.1", "a pod of the service", 16), "The waypoint belongs to the service"),
+    ("04.1", lambda: guesses("04.1", "own address", 16), "The shop asked for the waypoint, so nothing was lost"),
+    ("04.1", lambda: guesses("04.1", "connected before", 16), "decided in connect(2), once"),
+    ("04.1", lambda: guesses("04.1", "taken away", 0), "The maps are not asked again"),
+    ("04.1", lambda: guesses("04.1", "stranger", 16), "No program handles the stranger"),
+    ("04.1", lambda: guesses("04.1", "stranger", 17), "expected names among 16, 28, 0"),
+    ("04.2", lambda: tlv("00000006", WAREHOUSE, "1f91"), "The length says 6, which means IPv4"),
+    ("04.2", lambda: tlv("0000001c", WAREHOUSE, "1f91"), "Type, length and end mark are not in it"),
+    ("04.2", lambda: tlv("12000000", WAREHOUSE, "1f91"), "The length is in network order, too"),
+    ("04.2", lambda: tlv("00000012", WAREHOUSE, "911f"), "Network order puts the high byte first: 8081 is 0x1f91"),
+    ("04.2", lambda: tlv("00000012", WAREHOUSE, "1f91", ""), "expected the end mark fe 00 00 00 00"),
+    ("04.2", lambda: tlv("00000012", WAREHOUSE, "1f91")[:-13], "GET /stock/42 has to follow it"),
+    ("04.2", lambda: tlv("00000012", WAREHOUSE, "0050"), "your bytes say [fd00:10:96::20]:80"),
+    ("04.2", lambda: b"GET /stock/42", "The type of the original destination is 01"),
+    ("04.3", lambda: split_once, "recv returns what has come, here one byte"),
+    ("04.3", lambda: sixteen, "The length says 18"),
+    ("04.3", lambda: patient, "after 2 s it still reads. At the end of a stream recv returns b''"),
+    ("04.3", lambda: little_endian, "Network order puts the high byte first"),
+    ("04.3", lambda: forgetful, "Of the request 0 of 13 bytes are left"),
 ]
 
 
 def test_each_notebook_has_three_exercises_predict_change_build() -> None:
     kinds = {number[:2]: [each.kind for each in exercises() if each.id[:2] == number[:2]] for number in NUMBERS}
 
-    assert kinds == {part: ["predict", "change", "build"] for part in ("01", "02", "03")}
+    assert kinds == {part: ["predict", "change", "build"] for part in ("01", "02", "03", "04")}
 
 
 @each_exercise
