@@ -18,6 +18,7 @@ __all__ = ["DIRECTIONS", "AuthRequest", "Event", "Events", "RecordParser"]
 
 DIRECTIONS = {0: "INVALID", 1: "INBOUND", 2: "OUTBOUND"}
 _STATES = {1: "ESTABLISHED", 7: "CLOSE"}
+_LONG_NS = 5_000_000_000  # bpf/include/probe.h, LONG_CONN_THRESHOLD_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,16 @@ class Event:
     retransmitted: int
     lost: int
     success: bool
+
+    @property
+    def kind(self) -> str:
+        """``established``, ``periodic`` (still there, at least 5 s after its connect) or ``closed``.
+
+        A record has no field for "periodic". One of a handshake that took longer than 5 s looks the same.
+        """
+        if self.state == "ESTABLISHED":
+            return "periodic" if self.duration_ns > _LONG_NS else "established"
+        return "closed" if self.state == "CLOSE" else self.state
 
     def __repr__(self) -> str:
         return one_line(

@@ -61,7 +61,7 @@ class Lab:
         self.nodes: dict[str, Node] = {}
         self.pods: dict[str, Pod] = {}
         self._control = ControlPlane(self.nodes, self.pods)
-        self._observatory = Observatory(self.nodes)
+        self.observatory = Observatory(self.nodes)
         self._lock = threading.RLock()
         self._ground = Ground()
         # Runs at close(), when the lab is collected, or at the end of the interpreter.
@@ -195,7 +195,7 @@ class Lab:
     def events(self) -> AbstractContextManager[Events]:
         """``with lab.events() as events: …`` collects what the programs report to km_tcp_probe meanwhile."""
         self.require_open()
-        return self._observatory.observe(Events(self._name_at))
+        return self.observatory.observe(Events(self._name_at))
 
     def picture(self, connection: Connection | Sequence[Way] = ()) -> Picture:
         """Nodes, pods and services as a drawing, and the way that one connection took, or many."""

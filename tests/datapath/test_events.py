@@ -68,6 +68,22 @@ def test_the_accepting_side_does_not_know_the_original_destination(parser):
     assert (event.original, event.direction) == (None, "INBOUND")
 
 
+@pytest.mark.parametrize(
+    ("state", "duration", "kind"),
+    [
+        ("01000000", 5_000_000_000, "established"),
+        ("01000000", 5_000_000_001, "periodic"),
+        ("07000000", 7_000_000_000, "closed"),
+        ("09000000", 1, "9"),
+    ],
+)
+def test_a_record_of_a_connection_older_than_five_seconds_is_a_periodic_one(parser, state, duration, kind):
+    data = bytearray(record("00000000", "0a0900010a0900034f9dab3a", "0a60000a5000", state, "02000000"))
+    data[80:88] = duration.to_bytes(8, "little")
+
+    assert parser.event(bytes(data)).kind == kind
+
+
 def test_numbers_that_nobody_knows_are_shown_as_numbers(parser):
     event = parser.event(record("00000000", "0a0900010a0900034f9dab3a", 20 * "00", "09000000", "05000000"))
 

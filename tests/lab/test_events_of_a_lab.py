@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from IPython.lib.pretty import pretty
 
+import kmesh_lab as km
+
 pytestmark = pytest.mark.root
 
 
@@ -115,3 +117,34 @@ def test_monitoring_can_be_switched_off_and_on(open_all_day) -> None:
         day.shop.connect(day.near).close()
 
     assert (len(off), len(on)) == (0, 4)
+
+
+def test_a_watch_that_nobody_reads_keeps_the_newest_events_and_counts_the_others(open_all_day) -> None:
+    day = open_all_day
+    watch = day.lab.observatory.watch(keep=3)
+    try:
+        with day.lab.events() as events:
+            day.shop.connect(day.inventory).close()
+            day.shop.connect(day.inventory).close()
+
+        assert (len(events), watch.total, watch.missed) == (8, 8, 5)
+        assert len(watch.read()) == 3
+        assert watch.read() == []
+    finally:
+        watch.close()
+
+    day.shop.connect(day.inventory).close()
+    with day.lab.events():
+        pass
+    assert watch.total == 8, "nothing more after close()"
+
+
+def test_a_watch_remembers_what_was_lost_when_the_lab_is_closed() -> None:
+    with km.Lab() as lab:
+        n1 = lab.node("n1")
+        shop, near = lab.pod("shop", n1), lab.pod("inventory-a", n1, listen=8080)
+        watch = lab.observatory.watch()
+        shop.connect_many(near, count=600)
+        before = watch.lost
+
+    assert watch.lost == before > 0
