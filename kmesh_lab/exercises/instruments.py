@@ -68,8 +68,10 @@ class Meanwhile(Connects):
 
 
 @contextmanager
-def connecting(pod: Pod, service: Service, port: int | None = None) -> Iterator[Meanwhile]:
-    """Let the pod connect to the service again and again, as fast as it can, while the block runs.
+def connecting(pod: Pod, service: Service, port: int | None = None, *, pause: float = 0.0) -> Iterator[Meanwhile]:
+    """Let the pod connect to the service again and again while the block runs, as fast as it can.
+
+    ``pause`` seconds between two connects make it slower.
 
     >>> with connecting(shop, inventory) as meanwhile:
     ...     lab.apply(inventory, endpoints=[far])
@@ -78,7 +80,7 @@ def connecting(pod: Pod, service: Service, port: int | None = None) -> Iterator[
     """
     meanwhile = Meanwhile()
     port = next(iter(service.ports)) if port is None else port
-    loop = pod.process.request("loop_start", address=str(service.vips[0]), port=port)["loop"]
+    loop = pod.process.request("loop_start", address=str(service.vips[0]), port=port, pause=pause)["loop"]
     try:
         yield meanwhile
     finally:

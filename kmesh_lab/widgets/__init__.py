@@ -5,6 +5,7 @@ from a network. What JupyterLab shows is live; what GitHub shows is the static f
 """
 
 from kmesh_lab.widgets.decision_path import DecisionPath
+from kmesh_lab.widgets.event_stream import EventStream
 from kmesh_lab.widgets.locality_panel import LocalityPanel
 from kmesh_lab.widgets.map_inspector import MapInspector
 from kmesh_lab.widgets.prediction import Prediction
@@ -14,6 +15,7 @@ from kmesh_lab.widgets.weak_spots import weak_spots
 
 __all__ = [
     "DecisionPath",
+    "EventStream",
     "LocalityPanel",
     "MapInspector",
     "Prediction",
