@@ -5,7 +5,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 unexport PYTHONHOME PYTHONPATH JUPYTER_TOKEN JUPYTER_TOKEN_FILE
 
 NOTEBOOK ?= $(sort $(wildcard notebooks/[0-9]*.ipynb))
-BPF_OBJECTS := $(addprefix build/,cgroup_sock.o sockops.o sendmsg.o cgroup_skb.o)
+BPF_OBJECTS := $(addprefix build/,cgroup_sock.o sockops.o sendmsg.o sendmsg_proxy_v2.o cgroup_skb.o)
 BPF_SOURCES = $(shell find bpf -name '*.[ch]')
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v2 -Wall -Werror -Ibpf/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
 
@@ -48,6 +48,9 @@ bpf: $(BPF_OBJECTS) ## plain clang build of the programs into build/
 build/%.o: bpf/%.c | apt-test
 	@mkdir -p build
 	clang $(BPF_FLAGS) -MMD -MP -c $< -o $@
+build/sendmsg_proxy_v2.o: bpf/sendmsg.c | apt-test # for waypoints that are stock Envoys
+	@mkdir -p build
+	clang $(BPF_FLAGS) -DKL_PROXY_V2 -MMD -MP -c $< -o $@
 -include $(BPF_OBJECTS:.o=.d)
 
 bench: .venv/run.stamp ## the README's numbers

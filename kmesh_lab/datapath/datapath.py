@@ -77,19 +77,27 @@ class Lost:
 class Datapath:
     """The programs of a node, loaded, attached to ``cgroup`` and ready for a `Publisher` to fill the maps.
 
-    ``trace=False`` loads the build without the decision trace, which is what benchmarks measure. Raises
+    ``trace=False`` loads the build without the decision trace, which is what benchmarks measure; ``proxy_v2``
+    the one that sends a PROXY header to waypoints instead of the TLV. Raises
     `kmesh_lab.errors.CompileError` and `kmesh_lab.errors.VerifierError`; then nothing stays behind.
     """
 
     def __init__(
-        self, cgroup: Path, place: Place | None = None, *, trace: bool = True, source: Path = BPF_DIR / "kmesh.c"
+        self,
+        cgroup: Path,
+        place: Place | None = None,
+        *,
+        trace: bool = True,
+        source: Path = BPF_DIR / "kmesh.c",
+        proxy_v2: bool = False,
     ) -> None:
         self._stack = ExitStack()
         self._lock = threading.Lock()
         self._steps: dict[int, list[Step]] = {}
         self._trails: weakref.WeakSet[Trail] = weakref.WeakSet()
         try:
-            self._load(cgroup, {"KL_TRACE": 1, "KL_TRACE_RING_SIZE": TRACE_RING_SIZE} if trace else {}, source)
+            defines: dict[str, object] = {"KL_TRACE": 1, "KL_TRACE_RING_SIZE": TRACE_RING_SIZE} if trace else {}
+            self._load(cgroup, defines | ({"KL_PROXY_V2": 1} if proxy_v2 else {}), source)
             self.rows = Rows(self.module.layouts)
             self.publisher = Publisher(self.maps, self.rows, place)
             self._stack.callback(self.publisher.settle)

@@ -8,7 +8,8 @@ pod          Pod: a process in its own network namespace
 connection   Connection: one real socket of a pod, and what the programs decided about it
 sidecar      Sidecar: the Envoy beside a pod
 waypoint     Waypoint: a pod that reads the TLV and forwards
-lookup       what a name or an address means
+gateway      Gateway: the Envoy at the edge
+names        what a name or an address means, and what may be called how
 observation  events(), the receipt of close()
 story        every connect of the lab, as its programs report it
 picture      the lab as an SVG, with the ways of connections; layout, where things are; shape, its elements

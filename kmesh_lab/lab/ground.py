@@ -65,12 +65,14 @@ class Ground:
         return self._cgroup.path
 
     @contextmanager
-    def datapath(self, node: str, place: Place | None, *, trace: bool, source: Path) -> Iterator[Datapath]:
+    def datapath(
+        self, node: str, place: Place | None, source: Path, *, trace: bool, proxy_v2: bool
+    ) -> Iterator[Datapath]:
         """The cgroup of a node with the programs; whatever fails until the block ends, no trace of it remains."""
         with ExitStack() as undo:
             cgroup = self._cgroup.child(node)
             undo.callback(self._cgroup.remove_child, node)
-            datapath = Datapath(cgroup, place, trace=trace, source=source)
+            datapath = Datapath(cgroup, place, trace=trace, source=source, proxy_v2=proxy_v2)
             undo.callback(datapath.close)
             yield datapath
             undo.pop_all()

@@ -16,28 +16,21 @@ from kmesh_lab.datapath.rows import Address
 from kmesh_lab.display import counted, html_table
 from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.program import BPF_DIR
-from kmesh_lab.lab.addresses import check_choice, check_label, check_port, next_node, pod_address, waypoint_vip
+from kmesh_lab.lab.addresses import check_choice, check_port, next_node
 from kmesh_lab.lab.connection import Connection
 from kmesh_lab.lab.control import ControlPlane, Endpoint
+from kmesh_lab.lab.gateway import Gateway, check_gateway
 from kmesh_lab.lab.ground import Ground, Holder, c_file
-from kmesh_lab.lab.lookup import find, find_address
+from kmesh_lab.lab.names import called_by, check_new, find, find_address, find_node, new_workload
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.observation import Observatory, Receipt
 from kmesh_lab.lab.picture import Picture, Way, draw
 from kmesh_lab.lab.pod import Pod
 from kmesh_lab.lab.sidecar import Sidecar, check_sidecar
-from kmesh_lab.lab.waypoint import Waypoint
-from kmesh_lab.mesh import (
-    DEFAULT_CLUSTER,
-    WAYPOINT_PORT,
-    WAYPOINT_TARGET_PORT,
-    IPAddress,
-    Locality,
-    Place,
-    Service,
-    Workload,
-)
+from kmesh_lab.lab.waypoint import EnvoyWaypoint, Waypoint, entrance_of
+from kmesh_lab.mesh import DEFAULT_CLUSTER, IPAddress, Locality, Place, Service
 from kmesh_lab.traffic.envoy_config import Mode
+from kmesh_lab.traffic.pod_process import Script
 
 if TYPE_CHECKING:
     from kmesh_lab.traffic.certificates import Authority
@@ -50,14 +43,17 @@ class Lab:
 
     Addresses are part of the plan: pod *j* of node *i* is ``10.244.i.j`` (or ``fd00:10:244:i::j``), waypoints take
     VIPs from ``10.96.255.1`` on, services say theirs. ``trace=False`` loads the programs without the decision trace;
-    ``source`` is another C file than ``bpf/kmesh.c``, or a folder with one.
+    ``source`` is another C file than ``bpf/kmesh.c``, or a folder with one. ``waypoints`` are "kmesh", which read
+    Kmesh's TLV, or "envoy": stock Envoys, to which the programs send a PROXY header instead.
 
     Raises `NotPrivileged`, `CgroupUnavailable` and `KernelNotSupported` of `kmesh_lab.errors`, and when the first
     node is made its `CompileError` or `VerifierError`.
     """
 
-    def __init__(self, *, trace: bool = True, source: Path | str = BPF_DIR) -> None:
+    def __init__(self, *, trace: bool = True, source: Path | str = BPF_DIR, waypoints: str = "kmesh") -> None:
+        check_choice("waypoints", waypoints, ("kmesh", "envoy"))
         self._trace, self._source = trace, c_file(Path(source))
+        self._waypoints = EnvoyWaypoint if waypoints == "envoy" else Waypoint
         self.nodes: dict[str, Node] = {}
         self.pods: dict[str, Pod] = {}
         self._control = ControlPlane(self.nodes, self.pods)
@@ -74,13 +70,14 @@ class Lab:
     ) -> Node:
         """A node at ``locality`` ("region/zone/subzone"), with programs and maps of its own."""
         with self._opened():
-            self._check_new("node", name)
+            check_new("node", name, self.nodes, self.pods)
             if locality is not None and not isinstance(locality, Locality):
                 locality = Locality.parse(locality)
             place = Place(locality or Locality(), name, cluster, network)
             number = next_node(name, [node.number for node in self.nodes.values()])
             known = place if locality else None
-            with self._ground.datapath(name, known, trace=self._trace, source=self._source) as datapath:
+            proxy_v2 = self._waypoints is EnvoyWaypoint
+            with self._ground.datapath(name, known, self._source, trace=self._trace, proxy_v2=proxy_v2) as datapath:
                 node = Node(self, name, number, place, datapath)
                 self._control.add_node(node)
             self.nodes[name] = node
@@ -97,26 +94,28 @@ class Lab:
         namespace: str = "default",
         sidecar: bool | Mode = False,
         mtls: bool = False,
+        calls: Service | None = None,
     ) -> Pod:
-        """A pod on a node; with ``listen`` it serves on that port (TCP and UDP).
+        """A pod on a node; with ``listen`` it serves on that port (TCP and UDP), asking a service if it ``calls`` one.
 
         ``family`` 6 gives it an IPv6 address instead of an IPv4 one. With a ``sidecar`` all its TCP goes through an
         Envoy of its own, which takes it for HTTP ("http", or True) or for bytes ("tcp"); with ``mtls`` it demands and
-        presents certificates. In Kmesh's mesh is, unless ``enrolled`` says otherwise, a pod without a sidecar.
+        presents certificates. A pod without sidecar is in Kmesh's mesh, unless ``enrolled`` says otherwise.
         """
         with self._opened():
             if listen is not None:
                 check_port(listen)
             mode = check_sidecar(name, sidecar, mtls, listen)
-            where = self._node(node)
-            workload = self._workload("pod", name, where, family, namespace)
+            where = find_node(node, self.nodes)
+            workload = new_workload("pod", name, where, self.pods, family, namespace)
+            upstream = called_by(name, calls, listen, family)
             with self._ground.process(workload, "proxy" if mode else "agent") as process:
                 pod = Pod(self, where, workload, process, listen)
                 for protocol in ("tcp", "udp") if listen else ():
-                    process.request("listen", port=listen, protocol=protocol)
+                    process.request("listen", port=listen, protocol=protocol, calls=upstream)
                 if mode:
-                    pod.sidecar = Sidecar(pod, mode, mtls=mtls)
-                    pod.sidecar.start(self._control.publications())
+                    pod.proxy = sidecar_ = Sidecar(pod, mode, mtls=mtls)
+                    sidecar_.start(self._control.publications())
                 self._join(pod, not mode if enrolled is None else enrolled)
             return pod
 
@@ -126,16 +125,37 @@ class Lab:
         Its name must contain "waypoint", by which Kmesh knows one.
         """
         with self._opened():
-            if "waypoint" not in str(name):
-                raise ValueError(f"waypoint name {name!r} must contain 'waypoint': Kmesh tells a waypoint by its name")
-            where = self._node(node)
-            workload = self._workload("waypoint", name, where, family, namespace)
-            vip = waypoint_vip(family, {vip for service in self.services.values() for vip in service.vips})
-            service = Service(name, vip, {WAYPOINT_PORT: WAYPOINT_TARGET_PORT}, namespace=namespace)
-            if service.name in self.services:
-                raise LabError(f"service {service.name!r} already exists; delete it first or choose another name")
-            with self._ground.process(workload, "waypoint") as process:
-                pod = Waypoint(self, where, workload, process, service)
+            service = entrance_of(name, family, namespace, self.services)
+            where = find_node(node, self.nodes)
+            workload = new_workload("waypoint", name, where, self.pods, family, namespace)
+            script: Script = "waypoint" if self._waypoints is Waypoint else "proxy"
+            with self._ground.process(workload, script) as process:
+                pod = self._waypoints(self, where, workload, process, service)
+                self._join(pod, enrolled=False)
+            return pod
+
+    def gateway(
+        self,
+        name: str,
+        node: Node | str,
+        routes: Service | Mapping[str, Service],
+        listen: int = 8080,
+        *,
+        family: int = 4,
+        namespace: str = "default",
+        mtls: bool = False,
+    ) -> Gateway:
+        """An Envoy at the edge of the mesh: it takes HTTP for a service, or by path: ``{"/stock": inventory}``.
+
+        The longest path that fits decides; a service that is not published yet is found as soon as it is.
+        """
+        with self._opened():
+            wanted = check_gateway(name, routes, listen, family)
+            where = find_node(node, self.nodes)
+            workload = new_workload("gateway", name, where, self.pods, family, namespace)
+            with self._ground.process(workload, "proxy") as process:
+                known = self._control.publications()
+                pod = Gateway(self, where, workload, process, listen, wanted, known, mtls=mtls)
                 self._join(pod, enrolled=False)
             return pod
 
@@ -218,13 +238,13 @@ class Lab:
         with self._lock:
             nodes, pods, services = list(self.nodes.values()), list(self.pods.values()), len(self.services)
             programs = sum(len(node.datapath.programs) for node in nodes)
-            pids = [pod.pid for pod in pods]
+            pids = [pid for pod in pods for pid in (pod.pid, pod.proxy and pod.proxy.pid) if pid]
             for node in nodes:
                 node.pods.clear()
             self.nodes.clear()
             self.pods.clear()
             self._finalizer()
-            return Receipt.after(len(nodes), pids, services, programs, self._ground.cgroup)
+            return Receipt.after(len(nodes), len(pods), pids, services, programs, self._ground.cgroup)
 
     @property
     def closed(self) -> bool:
@@ -263,29 +283,6 @@ class Lab:
         with self._lock:
             self.require_open()
             yield
-
-    def _check_new(self, kind: str, name: str) -> None:
-        check_label(f"{kind} name", name)
-        if name in (self.nodes if kind == "node" else self.pods):
-            where = "" if kind == "node" else f" on node {self.pods[name].node.name}"
-            raise LabError(f"{kind} {name!r} already exists{where}; delete it first or choose another name")
-
-    def _node(self, node: Node | str) -> Node:
-        name = node.name if isinstance(node, Node) else node
-        found = self.nodes.get(name)
-        if found is None:
-            raise LabError(f"no node {name!r} in this lab; there is {', '.join(self.nodes) or 'none yet'}")
-        if isinstance(node, Node) and node is not found:
-            raise LabError(f"node {name!r} belongs to another lab")
-        return found
-
-    def _workload(self, kind: str, name: str, node: Node, family: int, namespace: str) -> Workload:
-        self._check_new(kind, name)
-        check_label("namespace", namespace)
-        check_choice(f"family of {kind} {name!r}", family, (4, 6))
-        address = pod_address(node.number, family, {pod.address for pod in self.pods.values()})
-        place = node.place
-        return Workload(name, address, node.name, place.locality, namespace, place.cluster, place.network)
 
     def _join(self, pod: Pod, enrolled: bool) -> None:
         """Publish a pod that is ready."""

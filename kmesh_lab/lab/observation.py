@@ -147,11 +147,11 @@ class Receipt:
     left: tuple[str, ...]
 
     @classmethod
-    def after(cls, nodes: int, pods: Sequence[int], services: int, programs: int, cgroup: Path) -> Receipt:
-        """Look for the cgroup and the processes ``pods`` (by pid) of a lab that was closed."""
-        left = [f"process {pid}" for pid in pods if Path(f"/proc/{pid}").exists()]
+    def after(cls, nodes: int, pods: int, pids: Sequence[int], services: int, programs: int, cgroup: Path) -> Receipt:
+        """Look for the cgroup and the processes ``pids`` of a lab that was closed."""
+        left = [f"process {pid}" for pid in pids if Path(f"/proc/{pid}").exists()]
         left += [f"cgroup {cgroup}"] if cgroup.exists() else []
-        return cls(nodes, len(pods), services, programs, tuple(left))
+        return cls(nodes, pods, services, programs, tuple(left))
 
     def __repr__(self) -> str:
         had = ((self.nodes, "node"), (self.pods, "pod"), (self.services, "service"), (self.programs, "program"))

@@ -17,6 +17,7 @@ from kmesh_lab.display import html_table, one_line
 from kmesh_lab.errors import LabError
 from kmesh_lab.lab.addresses import check_choice, check_port
 from kmesh_lab.lab.connection import Connection, Connects
+from kmesh_lab.lab.sidecar import Proxy, Sidecar
 from kmesh_lab.mesh import IPAddress, Service, Workload
 from kmesh_lab.traffic.pod_process import PodProcess, Reply
 from kmesh_lab.traffic.sockets import disconnect
@@ -24,7 +25,6 @@ from kmesh_lab.traffic.sockets import disconnect
 if TYPE_CHECKING:
     from kmesh_lab.lab.lab import Lab
     from kmesh_lab.lab.node import Node
-    from kmesh_lab.lab.sidecar import Sidecar
     from kmesh_lab.traffic.capture import Capture
 
 __all__ = ["Pod", "Target"]
@@ -37,12 +37,12 @@ class Pod:
 
     ``name``, ``node``, ``address`` (one, IPv4 or IPv6), ``workload`` (what the control plane knows about it),
     ``netns_cookie`` (the number by which km_manage knows the network namespace), ``pid``,
-    ``sidecar`` (its Envoy, or None).
+    ``proxy`` (the Envoy in this pod, or None).
     """
 
     def __init__(self, lab: Lab, node: Node, workload: Workload, process: PodProcess, listen: int | None) -> None:
         self.lab, self.node, self.workload, self.process, self.listen = lab, node, workload, process, listen
-        self.sidecar: Sidecar | None = None
+        self.proxy: Proxy | None = None
         self.heard = 0  # connections of the lab's pods to this one that have sent something, or ended
         self.netns_cookie = int(process.request("netns_cookie")["cookie"])
 
@@ -65,6 +65,11 @@ class Pod:
     def alive(self) -> bool:
         """False when the pod's process has ended."""
         return self.process.alive
+
+    @property
+    def sidecar(self) -> Sidecar | None:
+        """The Envoy through which this pod's traffic goes, if it has one."""
+        return self.proxy if isinstance(self.proxy, Sidecar) else None
 
     # ---- in the mesh or not
 

@@ -17,13 +17,13 @@ from kmesh_lab.traffic.redirect import INBOUND_PORT, OUTBOUND_PORT
 if TYPE_CHECKING:
     from kmesh_lab.lab.pod import Pod
 
-__all__ = ["PORTS", "Proxied", "Sidecar", "check_sidecar", "view_of"]
+__all__ = ["PORTS", "Proxy", "Sidecar", "check_sidecar", "view_of"]
 
 PORTS = (ADMIN_PORT, OUTBOUND_PORT, INBOUND_PORT)
 """What Envoy listens on, so that the pod cannot."""
 
 
-class Proxied:
+class Proxy:
     """An Envoy in a pod, whatever it is there for: what it did and what it takes."""
 
     def __init__(self, pod: Pod, *, mtls: bool = False) -> None:
@@ -39,11 +39,11 @@ class Proxied:
     @property
     def alive(self) -> bool:
         """False when Envoy has ended."""
-        return self.pod.alive and self.envoy.alive
+        return self.envoy.alive
 
     @property
     def counters(self) -> Counters:
-        """Connections and requests that came to this Envoy, from its pod (outbound) and for its pod (inbound)."""
+        """Connections and requests that came to this Envoy, from its own pod (outbound) and from others (inbound)."""
         return self.envoy.counters()
 
     @property
@@ -70,7 +70,7 @@ class Proxied:
         self.envoy.restart()
 
 
-class Sidecar(Proxied):
+class Sidecar(Proxy):
     """The Envoy of a pod; ``lab.pod(..., sidecar=True)`` makes one, `Pod.sidecar` is it.
 
     ``mode`` is "http" or "tcp"; ``mtls`` says that it demands and gives certificates.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from scapy.packet import Packet
@@ -11,8 +11,11 @@ from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import Address, address_text
 from kmesh_lab.display import html_table, one_line
 from kmesh_lab.errors import LabError
+from kmesh_lab.lab.addresses import check_choice, check_label, waypoint_vip
 from kmesh_lab.lab.pod import Pod
+from kmesh_lab.lab.sidecar import Proxy, view_of
 from kmesh_lab.mesh import WAYPOINT_PORT, WAYPOINT_TARGET_PORT, Service, Workload, stored_ports
+from kmesh_lab.traffic.envoy_config import Config, waypoint
 from kmesh_lab.traffic.pod_process import PodProcess
 from kmesh_lab.traffic.tlv import KmeshTLV
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from kmesh_lab.lab.lab import Lab
     from kmesh_lab.lab.node import Node
 
-__all__ = ["Waypoint"]
+__all__ = ["EnvoyWaypoint", "Waypoint", "entrance_of"]
 
 
 class Waypoint(Pod):
@@ -46,10 +49,12 @@ class Waypoint(Pod):
         Or stood: a connection that was made a moment before must still find its way.
         """
         self._served |= {each.service.key for each in publications if each.waypoint == self.entrance}
+        self._take_over([each for each in publications if each.service.key in self._served])
+
+    def _take_over(self, publications: Sequence[Publication]) -> None:
         table = [
             (str(vip), port, [(str(end.address), target) for end in each.endpoints if end.healthy])
             for each in publications
-            if each.service.key in self._served
             for vip in each.service.vips
             for port, target in stored_ports(each.service).items()
         ]
@@ -81,3 +86,49 @@ class Waypoint(Pod):
             ("process", "running" if self.alive else "ended"),
         ]
         return html_table(f"Waypoint {self.name}", rows)
+
+
+class EnvoyWaypoint(Waypoint):
+    """The same, played by a stock Envoy, which takes what comes for HTTP; a lab has either kind.
+
+    It reads no TLV but a PROXY header, so the programs of such a lab push that one (bpf/include/proxy_v2.h). Among the
+    endpoints of a service it chooses as its policy says, from the place of its own node.
+    """
+
+    def __init__(self, lab: Lab, node: Node, workload: Workload, process: PodProcess, service: Service) -> None:
+        super().__init__(lab, node, workload, process, service)
+        self.proxy = Proxy(self)
+        self.proxy.envoy.start(self._config([]))
+
+    @property
+    def alive(self) -> bool:
+        """False when the pod's process or its Envoy has ended."""
+        return super().alive and self.proxy is not None and self.proxy.alive
+
+    def captured(self, connection: int = -1) -> Packet:
+        """Envoy keeps no copy of what it read: `LabError`."""
+        raise LabError(
+            f"waypoint {self.name!r} is an Envoy, which keeps no copy of what it read; .proxy.counters says how much "
+            "came, and a waypoint of a Lab(waypoints='kmesh') keeps the bytes"
+        )
+
+    def _take_over(self, publications: Sequence[Publication]) -> None:
+        if self.proxy:
+            self.proxy.envoy.configure(self._config(publications))
+
+    def _config(self, publications: Sequence[Publication]) -> Config:
+        return waypoint(view_of(self, publications, False), WAYPOINT_TARGET_PORT)
+
+
+def entrance_of(name: str, family: int, namespace: str, services: Mapping[str, Service]) -> Service:
+    """The service that a new waypoint is; ``ValueError`` and `LabError` if it cannot have this name."""
+    if "waypoint" not in str(name):
+        raise ValueError(f"waypoint name {name!r} must contain 'waypoint': Kmesh tells a waypoint by its name")
+    check_label("waypoint name", name)
+    check_label("namespace", namespace)
+    check_choice(f"family of waypoint {name!r}", family, (4, 6))
+    vip = waypoint_vip(family, {vip for service in services.values() for vip in service.vips})
+    service = Service(name, vip, {WAYPOINT_PORT: WAYPOINT_TARGET_PORT}, namespace=namespace)
+    if service.name in services:
+        raise LabError(f"service {service.name!r} already exists; delete it first or choose another name")
+    return service

@@ -7,6 +7,7 @@ Inside the process of a pod (standard library only, except the waypoint)::
     sockets      a socket that connects, sockets that listen, and their cookies
     connects     many connects, and what they came to
     server       HTTP and echo
+    relay        asking another service before answering
     waypoint     Waypoint: an agent that forwards by the TLV
     proxy        ProxyAgent: an agent with an Envoy
     xds          what this Envoy asks for its configuration

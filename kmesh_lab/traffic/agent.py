@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from kmesh_lab.traffic import channel
 from kmesh_lab.traffic.channel import Message
 from kmesh_lab.traffic.connects import Loop, Tally
-from kmesh_lab.traffic.sockets import cookie_of, listening_sockets, netns_cookie, open_and_connect, resolve
+from kmesh_lab.traffic.sockets import Peer, cookie_of, listening_sockets, netns_cookie, open_and_connect, resolve
 
 __all__ = ["Agent", "Answer", "main", "run"]
 
@@ -59,6 +59,9 @@ class Agent:
             return {"errno": errno.EINVAL, "text": f"{op}: {error}"}
         except Exception as error:  # a defect of ours must not take down what the pod serves
             return {"errno": errno.EIO, "text": f"{op}: {error!r}"}
+
+    def end(self) -> None:
+        """End what runs beside this process; called before it ends, unless it is killed."""
 
     # What the pod is.
 
@@ -152,20 +155,28 @@ class Agent:
     # The pod as a server.
 
     def _op_listen(
-        self, port: int, protocol: str = "tcp", name: str | None = None, address: str | None = None
+        self,
+        port: int,
+        protocol: str = "tcp",
+        name: str | None = None,
+        address: str | None = None,
+        calls: Peer | None = None,
     ) -> Answer:
-        """Serve on a port of all addresses or of one, IPv4 and IPv6; port 0 takes a free one."""
+        """Serve on a port of all addresses or of one, IPv4 and IPv6; port 0 takes a free one.
+
+        ``calls`` is a service (address and port) that is asked for the answer to ``/stock/…``.
+        """
         sockets = listening_sockets(port, protocol, address)
         bound = sockets[0].getsockname()[1]
-        threading.Thread(target=_serve, args=(sockets, name or self.name), daemon=True).start()
+        threading.Thread(target=_serve, args=(sockets, name or self.name, calls), daemon=True).start()
         return {"port": bound}
 
 
-def _serve(sockets: list[socket.socket], name: str) -> None:
+def _serve(sockets: list[socket.socket], name: str, calls: Peer | None) -> None:
     # asyncio takes 30 ms, longer than the start of a pod. The sockets listen already: clients wait, none is refused.
     from kmesh_lab.traffic import server
 
-    server.serve(sockets, name)
+    server.serve(sockets, name, calls)
 
 
 def main(name: str, control_fd: int, cgroup: str) -> NoReturn:
@@ -184,13 +195,14 @@ def run(kind: Callable[[str], Agent], name: str, control_fd: int, cgroup: str) -
     except OSError as error:
         channel.send(control, {"errno": error.errno or errno.EIO, "text": error.strerror or str(error)})
         os._exit(1)
-    threading.Thread(target=_exit_with, args=(control,), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(control, agent), daemon=True).start()
     try:
         with open("/proc/self/ns/net") as netns:
             channel.send(control, {"pid": os.getpid()}, [netns.fileno()])
         _answer_all(agent, control)
     except ConnectionError:
         pass  # the owner went while we were answering
+    agent.end()
     os._exit(0)
 
 
@@ -209,11 +221,12 @@ def _enter(cgroup: str) -> None:
         raise OSError(code, f"cannot make a network namespace: {os.strerror(code)}")
 
 
-def _exit_with(control: socket.socket) -> None:
+def _exit_with(control: socket.socket, agent: Agent) -> None:
     """Exit as soon as the owner is gone, also while the main thread is busy with a request."""
     poll = select.poll()
     poll.register(control, select.POLLRDHUP)
     poll.poll()
+    agent.end()
     os._exit(0)
 
 

@@ -15,6 +15,7 @@ from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.proxying import envoy_binary
 from kmesh_lab.traffic.envoy_config import ADMIN_PORT, Certificate, Config, bootstrap, service_of
 from kmesh_lab.traffic.pod_process import PodProcess
+from kmesh_lab.traffic.redirect import OUTBOUND_PORT
 
 __all__ = ["Counters", "Envoy", "EnvoyEndpoint", "Memory"]
 
@@ -22,10 +23,11 @@ _PATIENCE = 30.0  # seconds in which Envoy takes over a configuration; 5,000 ser
 _PROBLEMS = ("[error]", "[critical]", "rejected")  # from what may matter to what does
 _ENTRY = re.compile(r"^\[\d{4}-\d\d-\d\d [^]]*\]\[\d+\]", re.MULTILINE)
 _LONGEST = 400
+_LISTENER = re.compile(r"listener\..*[\d\]]_(\d+)\.downstream_cx_total")
 
 
 class Counters(NamedTuple):
-    """Connections and requests that came to an Envoy since it started: from its pod, and for its pod.
+    """Connections and requests that came to an Envoy since it started: from its own pod, and from others.
 
     Requests are counted by HTTP proxies only.
     """
@@ -134,12 +136,10 @@ class Envoy:
     def counters(self) -> Counters:
         """What came to it so far."""
         stats = self.stats(r"^(http|listener)\..*downstream_(cx|rq)_total$")
-
-        def total(kind: str, port: str, prefix: str) -> tuple[int, int]:
-            connections = (value for name, value in stats.items() if name.endswith(f"_{port}.downstream_cx_total"))
-            return sum(connections), stats.get(f"http.{prefix}.downstream_rq_total", 0)
-
-        return Counters(*total("listener", "15001", "outbound"), *total("listener", "15006", "inbound"))
+        came = {found[1]: value for name, value in stats.items() if (found := _LISTENER.fullmatch(name))}
+        from_the_pod = came.pop(str(OUTBOUND_PORT), 0)
+        requests = [stats.get(f"http.{prefix}.downstream_rq_total", 0) for prefix in ("outbound", "inbound")]
+        return Counters(from_the_pod, requests[0], sum(came.values()), requests[1])
 
     def endpoints(self) -> list[EnvoyEndpoint]:
         """The endpoints that it chooses from, as it reports them itself."""

@@ -101,28 +101,30 @@ def sidecar(view: View, mode: Mode) -> Config:
             _original_dst(_INBOUND, upstream_bind_config={"source_address": source}),
         ],
         "listeners": [
-            _listener("outbound", view.family, OUTBOUND_PORT, _chains(view, mode), passthrough=True),
+            _listener("outbound", view.family, OUTBOUND_PORT, _chains(view, mode, "outbound"), passthrough=True),
             _listener("inbound", view.family, INBOUND_PORT, [chain]),
         ],
     }
 
 
 def waypoint(view: View, port: int) -> Config:
-    """The same chains behind a header that says where the client wanted to go; whoever sends none is refused."""
-    listener = _listener("waypoint", view.family, port, _chains(view, "http"))
+    """The same chains behind a PROXY header that says where the client wanted to go; who sends none is refused."""
+    chains = _chains(view, "http", "inbound")
+    listener = _listener("waypoint", view.family, port, chains)
     listener["listener_filters"] = [_filter("proxy_protocol", "filters.listener.proxy_protocol.v3.ProxyProtocol")]
-    return {"clusters": list(_clusters(view)), "listeners": [listener]}
+    return {"clusters": list(_clusters(view)), "listeners": [listener] if chains else []}  # Envoy takes no empty one
 
 
 def gateway(view: View, port: int, routes: Mapping[str, Service]) -> Config:
     """Path prefixes, the longest first, to the first port of their services."""
-    published = {publication.service.key for publication in view.publications}
+    published = {publication.service.key: publication.service for publication in view.publications}
     entries = [
-        _route(prefix, cluster_name(routes[prefix], next(iter(routes[prefix].ports))))
+        _route(prefix, cluster_name(service, next(iter(service.ports))))
         for prefix in sorted(routes, key=len, reverse=True)
-        if routes[prefix].key in published
+        for service in [published.get(routes[prefix].key)]
+        if service
     ]
-    listener = _listener("gateway", view.family, port, [{"filters": [_http("gateway", entries)]}])
+    listener = _listener("gateway", view.family, port, [{"filters": [_http("inbound", entries)]}])
     del listener["listener_filters"]
     return {"clusters": list(_clusters(view)), "listeners": [listener]}
 
@@ -244,13 +246,13 @@ def _listener(name: str, family: int, port: int, chains: list[Value], *, passthr
     return listener
 
 
-def _chains(view: View, mode: Mode) -> list[Value]:
+def _chains(view: View, mode: Mode, prefix: str) -> list[Value]:
     """A chain for each service and port: the connection's original destination decides."""
     chains = []
     for publication, port, _ in view.routes():
         cluster = cluster_name(publication.service, port)
         ranges = [{"address_prefix": str(vip), "prefix_len": vip.max_prefixlen} for vip in publication.service.vips]
-        proxy = _http("outbound", [_route("/", cluster)]) if mode == "http" else _tcp("outbound", cluster)
+        proxy = _http(prefix, [_route("/", cluster)]) if mode == "http" else _tcp(prefix, cluster)
         match = {"prefix_ranges": ranges, "destination_port": port}
         chains.append({"name": cluster, "filter_chain_match": match, "filters": [proxy]})
     return chains

@@ -37,6 +37,12 @@ class ProxyAgent(Agent):
         self._envoy: subprocess.Popen[bytes] | None = None
         self._log = os.memfd_create("envoy.log")
 
+    def end(self) -> None:
+        """Kill Envoy and take its exit status: whoever would inherit it may never ask for that."""
+        if self._envoy is not None:
+            self._envoy.kill()
+            self._envoy.wait()
+
     def _op_envoy_start(self, binary: str, bootstrap: Mapping[str, Any]) -> Answer:
         """Start Envoy; it asks for its clusters and listeners at once."""
         if self._running():

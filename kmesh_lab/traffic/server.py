@@ -2,7 +2,8 @@
 
 On a TCP port the first bytes of a connection decide. A request is answered, ``GET /stock/42`` for example by
 ``inventory-a: item 42: 7 in stock``, and the connection is kept for the next one. All else comes back as it is, behind
-the name of the pod; so does each UDP datagram. Runs inside the pod's process. Standard library only.
+the name of the pod; so does each UDP datagram. A pod that calls another service has no stock of its own: it asks there,
+and puts its name in front of the answer. Runs inside the pod's process. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,9 +15,15 @@ from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 
+from kmesh_lab.traffic import relay
+from kmesh_lab.traffic.sockets import Peer
+
 __all__ = ["StreamHandler", "response", "run_streams", "serve"]
 
 StreamHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+Page = tuple[HTTPStatus, str]
+"""Status and text of an answer."""
 
 _METHODS = tuple(f"{method} ".encode() for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -29,12 +36,12 @@ _SILENCE = 0.2
 """Seconds that end a request without an end of line, as one types it into a cell: ``send(b"GET /stock/42")``."""
 
 
-def serve(sockets: list[socket.socket], name: str) -> None:
-    """Serve on sockets that are bound (UDP) or listening (TCP); never returns."""
+def serve(sockets: list[socket.socket], name: str, calls: Peer | None = None) -> None:
+    """Serve on sockets that are bound (UDP) or listening (TCP), and call a service if one is given; never returns."""
     if sockets[0].type == socket.SOCK_DGRAM:
         asyncio.run(_run_datagrams(sockets, name))
     else:
-        asyncio.run(run_streams(sockets, lambda reader, writer: _Conversation(name, reader, writer).run()))
+        asyncio.run(run_streams(sockets, lambda reader, writer: _Conversation(name, reader, writer, calls).run()))
 
 
 async def run_streams(sockets: list[socket.socket], handler: StreamHandler) -> None:
@@ -75,7 +82,10 @@ def _prefix(name: str) -> bytes:
 class _Conversation:
     """One TCP connection, from its first bytes to its end."""
 
-    def __init__(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, calls: Peer | None
+    ) -> None:
+        self._calls = calls
         self._name = name
         self._reader = reader
         self._writer = writer
@@ -88,10 +98,17 @@ class _Conversation:
             return
         keep = True
         while keep and (head := await self._take_head()):
-            answer, body_length, keep = response(self._name, head)
+            answer, body_length, keep = response(self._name, head, await self._asked(head))
             self._writer.write(answer)
             await self._writer.drain()
             keep = keep and await self._skip(body_length)
+
+    async def _asked(self, head: bytes) -> Page | None:
+        """What the service that this pod calls has to say, if it calls one and this is a question for it."""
+        path = [*head.decode("latin-1").split(), "", ""][1]
+        if self._calls is None or not path.startswith("/stock/"):
+            return None
+        return await relay.ask(self._calls, path)
 
     async def _begins_as_request(self) -> bool:
         while not self._data.startswith(_METHODS):
@@ -148,8 +165,11 @@ def _head_end(data: bytes) -> int:
     return end.end() if end else 0
 
 
-def response(name: str, head: bytes) -> tuple[bytes, int, bool]:
-    """Return the answer to a request, how long a body follows its head, and whether to keep the connection."""
+def response(name: str, head: bytes, asked: Page | None = None) -> tuple[bytes, int, bool]:
+    """Return the answer to a request, how long a body follows its head, and whether to keep the connection.
+
+    ``asked`` is what another service has answered to it.
+    """
     line, *fields = head.decode("latin-1").splitlines()
     headers = {key.strip().lower(): value.strip() for key, _, value in (field.partition(":") for field in fields)}
     method, path, version = [*line.split(), "", "", ""][:3]
@@ -163,7 +183,7 @@ def response(name: str, head: bytes) -> tuple[bytes, int, bool]:
         status, text = HTTPStatus.LENGTH_REQUIRED, "a body needs its content-length"
     keep = status == HTTPStatus.OK and version != "HTTP/1.0" and headers.get("connection", "").lower() != "close"
     if not text:
-        status, text = _page(path)
+        status, text = asked or _page(path)
     body = f"{name}: {text}\n".encode()
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
@@ -175,7 +195,7 @@ def response(name: str, head: bytes) -> tuple[bytes, int, bool]:
     return answer + (b"" if method == "HEAD" else body), int(length) if keep else 0, keep
 
 
-def _page(path: str) -> tuple[HTTPStatus, str]:
+def _page(path: str) -> Page:
     if path == "/":
         return HTTPStatus.OK, "ask for /stock/42"
     item = path.removeprefix("/stock/")

@@ -67,6 +67,17 @@ def test_the_four_files_of_a_node_share_their_maps_by_name(tmp_path):
     assert {"cgroup_connect4_prog", "sockops_prog", "sendmsg_prog", "cgroup_skb_egress_prog"} <= names
 
 
+@pytest.mark.parametrize("trace", [[], ["-DKL_TRACE", "-DKL_TRACE_RING_SIZE=4096"]], ids=["plain", "traced"])
+def test_the_build_for_a_stock_envoy_passes_the_verifier_and_differs_in_nothing_else(tmp_path, trace):
+    for name, switch in (("tlv", []), ("proxy", ["-DKL_PROXY_V2"])):
+        flags = ["-O2", "-g", "-target", "bpf", "-Wall", "-Werror", *INCLUDES, *trace, *switch]
+        command = ["clang", *flags, "-c", f"{BPF_DIR}/sendmsg.c", "-o", f"{tmp_path}/{name}.o"]
+        subprocess.run(command, check=True)
+    with ObjectFile(tmp_path / "proxy.o") as proxy, ObjectFile(tmp_path / "tlv.o") as tlv:
+        assert list(proxy.programs) == list(tlv.programs) == ["sendmsg_prog"]
+        assert set(proxy.maps) == set(tlv.maps)
+
+
 def test_a_file_shows_its_programs_and_maps_and_close_gives_them_back(build):
     before = os.listdir("/proc/self/fd")
     with ObjectFile(build()) as file:

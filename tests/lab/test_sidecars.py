@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import select
-import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 import kmesh_lab as km
+from tests.lab.envoys import all_of, ended, total
 
 pytestmark = pytest.mark.root
 
@@ -59,21 +57,6 @@ def as_before(lanes: Lanes) -> Iterator[None]:
     lanes.restore()
 
 
-def total(pods: list[km.Pod]) -> tuple[int, int, int, int]:
-    """The sums of what their Envoys counted: connections and requests, outbound and inbound."""
-    counts = [pod.sidecar.counters for pod in pods if pod.sidecar]
-    return tuple(map(sum, zip(*counts, strict=True)))
-
-
-def kill_envoy(pod: km.Pod) -> None:
-    process = os.pidfd_open(pod.sidecar.pid)
-    try:
-        signal.pidfd_send_signal(process, signal.SIGKILL)
-        select.select([process], [], [], 5)
-    finally:
-        os.close(process)
-
-
 def test_a_hundred_requests_get_the_same_answers_from_the_kernel_and_through_two_envoys_each(lanes: Lanes) -> None:
     proxies = [lanes.sidecar_shop, *lanes.sidecar_inventories]
     before = total(proxies)
@@ -83,8 +66,10 @@ def test_a_hundred_requests_get_the_same_answers_from_the_kernel_and_through_two
 
     through_envoys = [lanes.sidecar_shop.connect(lanes.sidecar_inventory).get(f"/stock/{item}") for item in range(100)]
     assert [f"sidecar-{answer}" for answer in through_the_kernel] == through_envoys
-    outbound_connections, outbound, _, inbound = (now - was for now, was in zip(total(proxies), before, strict=True))
-    assert (outbound_connections, outbound, inbound) == (100, 100, 100)
+    after = total(proxies)
+    assert after.outbound_connections - before.outbound_connections == 100
+    assert after.outbound_requests - before.outbound_requests == 100
+    assert after.inbound_requests - before.inbound_requests == 100
 
 
 def test_the_kernel_leaves_a_pod_with_a_sidecar_alone_and_envoy_ends_its_connection(lanes: Lanes) -> None:
@@ -158,3 +143,110 @@ def test_the_admin_port_answers_inside_the_pod_only(lanes: Lanes) -> None:
         )  # of the pod's, not of the admin
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", 15000), timeout=1).close()
+
+
+@pytest.mark.parametrize("sidecar", ["http", "tcp"])
+def test_mutual_tls_encrypts_what_leaves_the_pod_and_refuses_who_has_no_certificate(lanes: Lanes, sidecar: str) -> None:
+    lab, node = lanes.lab, lanes.shop.node
+    client = lab.pod("client", node, sidecar=sidecar, mtls=True)
+    server = lab.pod("server", node, listen=8080, sidecar=sidecar, mtls=True)
+    secret = km.Service("secret.shop", "10.96.0.30", {80: 8080})
+    lab.apply(secret, [server])
+    every = socket.htons(3)  # ETH_P_ALL
+    asked = server.process.request("socket", family=socket.AF_PACKET, type=socket.SOCK_RAW, proto=every)
+    with asked.socket() as wire:
+        wire.bind(("eth0", 3))
+        wire.settimeout(0.5)
+        assert client.connect(secret).get("/stock/42") == "server: item 42: 7 in stock"
+        seen = b"".join(all_of(wire))
+    assert b"stock" not in seen
+    assert b"\x16\x03\x01" in seen  # a TLS handshake
+
+    assert client.connect(lanes.sidecar_inventory).get("/stock/42") == "sidecar-inventory-a: item 42: 7 in stock"
+    without = lanes.sidecar_shop.connect(secret)
+    assert "upstream connect error" in without.get("/stock/42")
+    with pytest.raises((ConnectionError, TimeoutError)):
+        lanes.shop.connect(secret).get("/stock/42")
+    lab.delete(secret)
+    lab.delete(server)
+    lab.delete(client)
+
+
+def test_a_tcp_sidecar_carries_any_bytes_and_counts_connections_only(lanes: Lanes) -> None:
+    lab, node = lanes.lab, lanes.shop.node
+    client = lab.pod("client", node, sidecar="tcp")
+    server = lab.pod("server", node, listen=8080, sidecar="tcp")
+    echo = km.Service("echo.shop", "10.96.0.31", {80: 8080})
+    lab.apply(echo, [server])
+
+    with client.connect(echo) as connection:
+        connection.send(b"HELLO")
+        assert connection.recv() == b"server: HELLO"
+        assert total([client, server]) == (1, 0, 1, 0)
+
+    lab.delete(server)
+    with client.connect(echo) as connection:  # to its own sidecar, which has nowhere to go
+        assert ended(connection)
+    lab.delete(echo)
+    lab.delete(client)
+
+
+def test_ipv6_pods_have_sidecars_too(lanes: Lanes) -> None:
+    lab, node = lanes.lab, lanes.shop.node
+    client = lab.pod("client", node, family=6, sidecar=True)
+    server = lab.pod("server", node, listen=8080, family=6, sidecar=True)
+    service = km.Service("six.shop", "fd00:10:96::6", {80: 8080})
+    lab.apply(service, [server])
+
+    assert client.connect(service).get("/stock/42") == "server: item 42: 7 in stock"
+    assert total([client, server]) == (1, 1, 1, 1)
+    lab.delete(service)
+    lab.delete(server)
+    lab.delete(client)
+
+
+def test_a_pod_that_is_its_own_endpoint_reaches_itself_through_both_sides_of_its_envoy(lanes: Lanes) -> None:
+    (near, _), service = lanes.sidecar_inventories, lanes.sidecar_inventory
+    before = near.sidecar.counters
+
+    assert near.connect(service).get("/stock/42") == "sidecar-inventory-a: item 42: 7 in stock"
+
+    after = near.sidecar.counters
+    assert (after.outbound_requests - before.outbound_requests, after.inbound_requests - before.inbound_requests) == (
+        1,
+        1,
+    )
+
+
+def test_what_is_no_service_passes_through_as_bytes(lanes: Lanes) -> None:
+    with lanes.sidecar_shop.connect(lanes.inventories[0]) as connection:
+        connection.send(b"HELLO")
+        assert connection.recv() == b"inventory-a: HELLO"
+
+
+def test_a_sidecar_shows_what_it_is_and_what_it_counted(lanes: Lanes) -> None:
+    sidecar = lanes.sidecar_shop.sidecar
+
+    assert repr(sidecar) == f"<Sidecar of sidecar-shop: Envoy, http, pid {sidecar.pid}>"
+    assert "<th>outbound requests</th>" in sidecar._repr_html_()
+    assert 10_000_000 < sidecar.memory.private <= sidecar.memory.pss <= sidecar.memory.rss
+    assert lanes.shop.sidecar is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sidecar": "grpc"}, "unknown sidecar of pod 'client' 'grpc': expected http or tcp"),
+        ({"sidecar": 1}, "unknown sidecar of pod 'client' 1: expected http or tcp"),
+        ({"mtls": True}, "pod 'client': mtls needs a proxy that speaks it: give it a sidecar, too"),
+        (
+            {"sidecar": True, "listen": 15006},
+            "pod 'client' cannot listen on port 15006: its sidecar does; 15000, 15001, 15006 are Envoy's",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_is_made(lanes: Lanes, refused, fields, message) -> None:
+    with refused(ValueError, message):
+        lanes.lab.pod("client", lanes.shop.node, **fields)
+
+    assert "client" not in lanes.lab.pods
