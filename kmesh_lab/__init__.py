@@ -18,6 +18,7 @@ import sys
 if sys.platform == "win32":
     raise ImportError("kmesh_lab needs Linux: on Windows use WSL2 or Docker Desktop, as docs/containers.md says")
 
+from kmesh_lab.comparison import compare
 from kmesh_lab.errors import (
     CgroupUnavailable,
     CompileError,
@@ -52,6 +53,7 @@ __all__ = [
     "Waypoint",
     "Workload",
     "check",
+    "compare",
     "exercise",
     "predict",
     "source",

@@ -41,6 +41,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_delete_batch": (_INT, [_INT, _PTR, _PTR, _PTR]),
     "bpf_map_lookup_batch": (_INT, [_INT, _PTR, _PTR, _PTR, _PTR, _PTR, _PTR]),
     "bpf_link_create": (_INT, [_INT, _INT, _INT, _PTR]),
+    "bpf_raw_tracepoint_open": (_INT, [_STR, _INT]),
     "bpf_prog_attach": (_INT, [_INT, _INT, _INT, _UINT]),
     "bpf_obj_get_info_by_fd": (_INT, [_INT, _PTR, _PTR]),
     "bpf_btf_get_fd_by_id": (_INT, [_UINT]),

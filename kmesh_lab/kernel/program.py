@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from kmesh_lab.errors import LabError, NotPrivileged
+from kmesh_lab.errors import KernelNotSupported, LabError, NotPrivileged
 from kmesh_lab.kernel.compiler import BPF_DIR, Image, MapSpec, compile_c, hook_of
 from kmesh_lab.kernel.libbpf import MapCreateOptions, ProgramLoadOptions, call
 from kmesh_lab.kernel.maps import Layout, Map
@@ -24,7 +24,7 @@ _PER_CPU = (5, 6, 10)  # BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HA
 
 @dataclass
 class Link:
-    """A program attached to a cgroup for as long as this process holds the descriptor."""
+    """A program attached to a cgroup or a tracepoint for as long as this process holds the descriptor."""
 
     program: str
     fd: int
@@ -56,6 +56,20 @@ class Program:
             raise LabError(
                 f"program {self.name} was not attached: a program on a cgroup above allows no other beside it; "
                 "`bpftool cgroup tree` shows whose it is"
+            ) from None
+
+    def attach_to_tracepoint(self) -> Link:
+        """Attach to the raw tracepoint that the section names, ``raw_tracepoint/sys_enter``, until the link is closed.
+
+        Raises `KernelNotSupported` when the kernel has no such tracepoint.
+        """
+        tracepoint = self.section.partition("/")[2]
+        try:
+            return Link(self.name, call("bpf_raw_tracepoint_open", tracepoint.encode(), self.fd))
+        except FileNotFoundError:
+            raise KernelNotSupported(
+                f"program {self.name} was not attached: this kernel has no tracepoint {tracepoint!r} "
+                "(CONFIG_TRACEPOINTS, and for system calls CONFIG_HAVE_SYSCALL_TRACEPOINTS)"
             ) from None
 
     def attach_to_map(self, target: Map) -> None:

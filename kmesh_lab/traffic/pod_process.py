@@ -75,6 +75,11 @@ class PodProcess:
         return self._started.pid
 
     @property
+    def cgroup(self) -> Path:
+        """The directory of the cgroup that the process is in."""
+        return Path(self._cgroup_path)
+
+    @property
     def netns_fd(self) -> int:
         """The network namespace of the pod; `close` closes it."""
         if self._netns_fd < 0:

@@ -1,0 +1,17 @@
+"""One request over several paths: counted, timed, and followed step by step.
+
+run          compare(): paths that take turns in one run
+paths        Path, Route, Lane: what a path is, and how it is laid in a lab of its own
+load         the client and the server, in C (load.c)
+counting     system calls, context switches, TCP connections and segments per request
+timing       CPU time and waiting, in windows that take turns
+memory       maps per node, sidecars per pod, and one more service
+result       Comparison, Measured, Ratio: what came out
+report       the same as tables and a picture
+"""
+
+from kmesh_lab.comparison.paths import PATHS, Path, Route
+from kmesh_lab.comparison.result import Comparison, Measured, Ratio
+from kmesh_lab.comparison.run import compare
+
+__all__ = ["PATHS", "Comparison", "Measured", "Path", "Ratio", "Route", "compare"]
