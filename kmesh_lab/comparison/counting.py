@@ -14,6 +14,7 @@ from kmesh_lab.lab import Pod
 
 __all__ = ["Counter", "Counts", "tcp_counters"]
 
+_FIRST = 50  # requests that are not counted: every worker of a proxy opens the connections that it keeps
 _SETTLE = 0.01  # seconds for the last FIN of a run
 
 
@@ -64,6 +65,7 @@ class Counter:
         proxies count themselves is the difference of both runs, because the beginning and the end of a run is in both.
         """
         self._watch(lane.processes)
+        lane.client.run("new", *lane.route.target, count=_FIRST)
         once, twice = self._total(lane, how, requests), self._total(lane, how, 2 * requests)
         each = {key: (twice[key] - once[key]) / requests for key in once}
         for what in ("syscalls", "switches", "softirqs"):

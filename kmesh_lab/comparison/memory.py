@@ -59,7 +59,7 @@ def _weights(lane: Lane) -> dict[str, float]:
 
 
 def private(pid: int) -> int:
-    """Bytes that a process has written and shares with nobody; what is read from its program file, many can share."""
+    """Bytes that a process has written itself, so that nobody can share them, as they can the pages of its program."""
     with open(f"/proc/{pid}/smaps_rollup") as lines:
         sizes: Mapping[str, str] = dict(line.split(":", 1) for line in list(lines)[1:])
     return int(sizes["Private_Dirty"].split()[0]) * 1024

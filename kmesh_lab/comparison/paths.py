@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from kmesh_lab.comparison.load import SERVER_PORT, Client, Server, keep_on_path
 from kmesh_lab.datapath.rows import Address
 from kmesh_lab.display import choices
 from kmesh_lab.lab import Lab, Node, Pod, Waypoint
+from kmesh_lab.lab.sidecar import Sidecar
 from kmesh_lab.mesh import Service
 
 __all__ = ["PATHS", "Lane", "Path", "Route", "open_lane", "path_named"]
@@ -114,6 +116,7 @@ def path_named(name: str) -> Path:
 
 # ---- how each is laid
 
+_BARE = "Envoy as it comes, without Istio's filters, statistics and access log: the least that a sidecar costs."
 _INVENTORY = Service("inventory.shop", "10.96.0.10", {80: SERVER_PORT})
 
 
@@ -149,6 +152,36 @@ def _waypoint(lab: Lab) -> Route:
     )
 
 
+def _sidecars(mode: Literal["http", "tcp"], *, mtls: bool = False) -> Callable[[Lab], Route]:
+    def lay(lab: Lab) -> Route:
+        n1, n2 = _nodes(lab)
+        shop = lab.pod("shop", n1, sidecar=mode, mtls=mtls)
+        inventory = lab.pod("inventory", n2, sidecar=mode, mtls=mtls)
+        lab.apply(_INVENTORY, endpoints=[inventory])
+        sidecars = {f"Envoy of {pod.name}": pod.sidecar for pod in (shop, inventory) if pod.sidecar}
+
+        def passed() -> dict[str, int]:
+            return {name: _through(sidecar) for name, sidecar in sidecars.items()}
+
+        return Route(
+            shop,
+            inventory,
+            (_INVENTORY.vips[0], 80),
+            programs=False,
+            sidecars={name: sidecar.pid for name, sidecar in sidecars.items()},
+            passed=passed,
+        )
+
+    return lay
+
+
+def _through(sidecar: Sidecar) -> int:
+    counters = sidecar.counters
+    if sidecar.mode == "http":
+        return counters.outbound_requests + counters.inbound_requests
+    return counters.outbound_connections + counters.inbound_connections
+
+
 def _forwarded(waypoint: Waypoint) -> int:
     return int(waypoint.process.request("captured")["counts"].get("forwarded", 0))
 
@@ -180,6 +213,33 @@ PATHS: dict[str, Path] = {
             "none",
             _waypoint,
             "The lab's own waypoint is Python, made for reading: its cost is Python's.",
+        ),
+        Path(
+            "sidecars tcp",
+            "shop → its Envoy → Envoy of inventory → inventory; REDIRECT leads into each",
+            "service to endpoint, in the Envoy of the shop",
+            "nothing: Envoy copies bytes",
+            "none",
+            _sidecars("tcp"),
+            _BARE,
+        ),
+        Path(
+            "sidecars http",
+            "shop → its Envoy → Envoy of inventory → inventory; both read each request",
+            "service to endpoint, in the Envoy of the shop",
+            "routes, retries and statistics for each request, twice",
+            "none",
+            _sidecars("http"),
+            _BARE,
+        ),
+        Path(
+            "sidecars mtls",
+            "as sidecars http, and the Envoys speak TLS with each other",
+            "service to endpoint, in the Envoy of the shop",
+            "as sidecars http, and both know who the other is",
+            "mutual TLS between the Envoys",
+            _sidecars("http", mtls=True),
+            _BARE,
         ),
     )
 }

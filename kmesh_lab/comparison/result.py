@@ -127,14 +127,15 @@ class Measured:
     @property
     def verdict(self) -> str:
         """What the four ratios show, in words."""
-        said = [
-            f"{'CPU time' if figure == 'cpu' else 'time to the first byte'} {ratio.median:.2f} × direct {WORDS[how]}"
-            for figure, how, ratio in self.ratios()
-            if ratio.shown
-        ]
         if not any(len(ratio.pairs) >= _FEWEST for _, _, ratio in self.ratios()):
             return "too noisy to say"
-        return ", ".join(said) or "no difference shown"
+        said = []
+        for name, figure in (("CPU time", "cpu"), ("time to the first byte", "p50")):
+            shown = [
+                f"{ratio.median:.2f} × {WORDS[how]}" for of, how, ratio in self.ratios() if of == figure and ratio.shown
+            ]
+            said += [f"{name} {' and '.join(shown)}"] if shown else []
+        return "; ".join(said) or "no difference shown"
 
     def _median(self, how: How, value: Callable[[Window], float]) -> float:
         windows = self.times.windows[how].values()
