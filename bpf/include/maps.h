@@ -9,11 +9,7 @@
 #define KL_MAPS_H
 
 #ifdef KL_BCC
-/* bcc brings the helpers; Python reads the hook of a program from the same SEC() in the source text. */
-#define SEC(name)
-#undef __always_inline
-#define __always_inline inline __attribute__((always_inline))
-#define LICENSE(text) /* bcc says GPL by itself */
+#include "bcc.h"
 #else
 #include <linux/bpf.h>
 #include <stdbool.h>

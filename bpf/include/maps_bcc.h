@@ -6,18 +6,6 @@
 #define HASH(key_type, value_type, name, entries) \
 	BPF_F_TABLE("hash", key_type, value_type, name, entries, BPF_F_NO_PREALLOC)
 
-/* bcc's own ring buffer macro has an integer as leaf; with the record as leaf, Python learns its layout. */
-#define RINGBUF(record, name, size)                  \
-	struct name##_table_t {                      \
-		int key;                             \
-		record leaf;                         \
-		void *(*ringbuf_reserve)(u64);       \
-		void (*ringbuf_submit)(void *, u64); \
-		u32 max_entries;                     \
-	};                                           \
-	struct name##_table_t name                   \
-		__attribute__((section("maps/ringbuf"))) = { .max_entries = (size) }
-
 HASH(struct frontend_key, struct frontend_value, km_frontend, MAP_SIZE_OF_FRONTEND);
 HASH(struct service_key, struct service_value, km_service, MAP_SIZE_OF_SERVICE);
 HASH(struct endpoint_key, struct endpoint_value, km_endpoint, MAP_SIZE_OF_ENDPOINT);

@@ -5,13 +5,11 @@
  * Ours, an instrument of the lab: Kmesh has nothing like it. In bcc's dialect only.
  * Hooks:   raw tracepoints, which need neither kprobes nor tracefs. sys_enter is global: it slows every system call of the
  *          machine a little, so who counts does not time.
- * Reads:   kl_watched (which processes, and where each is counted).
- * Writes:  kl_counts; kl_gate, which the process that has row 0 opens and closes with the system call KL_MARK.
+ * Reads:   kl_watched (which processes, and where each is counted), kl_gate (whether to count now).
+ * Writes:  kl_counts, kl_softirqs.
  * Returns: nothing that matters. Kernel: 5.13.
  */
-#define SEC(name)
-#undef __always_inline
-#define __always_inline inline __attribute__((always_inline))
+#include "gate.h"
 
 struct kl_count {
 	u64 syscalls;
@@ -24,49 +22,21 @@ struct kl_softirqs {
 	u64 since;
 };
 
-BPF_HASH(kl_watched, u32, u32, 64); /* process → row of kl_counts */
 BPF_ARRAY(kl_counts, struct kl_count, 64);
-BPF_ARRAY(kl_gate, u32, 1);
 BPF_ARRAY(kl_softirqs, struct kl_softirqs, 1); /* of the CPU that the path is on, KL_CPU */
-
-static __always_inline bool gate_is_open(void)
-{
-	int zero = 0;
-	u32 *gate = kl_gate.lookup(&zero);
-
-	return gate && *gate;
-}
 
 static __always_inline struct kl_count *count_of_current(void)
 {
-	u32 process = bpf_get_current_pid_tgid() >> 32;
-	u32 *row = kl_watched.lookup(&process);
+	u32 *row = gate_is_open() ? row_of_current() : NULL;
 
 	return row ? kl_counts.lookup(row) : NULL;
-}
-
-/* The client's mark; true for this system call, which itself is not counted. */
-static __always_inline bool turn_gate(long number)
-{
-	u32 process = bpf_get_current_pid_tgid() >> 32;
-	u32 *row = number == KL_MARK ? kl_watched.lookup(&process) : NULL;
-	int zero = 0;
-	u32 *gate = kl_gate.lookup(&zero);
-
-	if (!row || *row || !gate)
-		return false;
-	*gate = !*gate;
-	return true;
 }
 
 SEC("raw_tracepoint/sys_enter")
 int count_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct kl_count *count;
+	struct kl_count *count = turn_gate(ctx->args[1]) ? NULL : count_of_current();
 
-	if (turn_gate(ctx->args[1]) || !gate_is_open())
-		return 0;
-	count = count_of_current();
 	if (count)
 		__sync_fetch_and_add(&count->syscalls, 1);
 	return 0;
@@ -76,7 +46,7 @@ int count_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tracepoint/sched_switch")
 int count_sched_switch(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct kl_count *count = gate_is_open() ? count_of_current() : NULL;
+	struct kl_count *count = count_of_current();
 
 	if (count)
 		__sync_fetch_and_add(&count->switches, 1);

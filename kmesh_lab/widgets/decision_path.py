@@ -11,15 +11,14 @@ from kmesh_lab.datapath.rows import address_text
 from kmesh_lab.display import counted, one_line
 from kmesh_lab.lab import Connection
 from kmesh_lab.widgets.decision_rows import Layouts, RowOf, looked_up, rows_of
-from kmesh_lab.widgets.decision_source import Lines, compiled, excerpt
 from kmesh_lab.widgets.decision_stations import MAIN, group_of, groups, place, visits, words
+from kmesh_lab.widgets.excerpt import Lines, compiled, excerpt
 from kmesh_lab.widgets.view import View
 
 __all__ = ["DecisionPath"]
 
 _NOTHING = "No program reported a step: the lab runs without the decision trace, or the socket has not connected yet."
 _SHOWN = 60  # steps of one socket
-_LINES, _ABOVE = 15, 10  # of C, and how many of them stand above the marked one
 
 
 class DecisionPath(View):

@@ -1,4 +1,4 @@
-"""The lines of C around the one that reported a step, from the text that was compiled."""
+"""The C around the line that reported a step, cut from the text that was compiled."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from kmesh_lab.kernel.program import BPF_DIR
 
 __all__ = ["Lines", "compiled", "excerpt"]
 
-_LINES, _ABOVE = 15, 10  # of C, and how many of them stand above the marked one
+_SHOWN, _ABOVE = 15, 10  # lines, and how many of them stand above the marked one
 _LINE_MARK = re.compile(r'^#line (\d+) "(.*)"$')
 
-Lines = Mapping[int, str]  # by number, from 1
+Lines = Mapping[int, str]
+"""Lines by their number, from 1."""
 
 
 def compiled(text: str) -> dict[str, Lines]:
@@ -42,13 +43,13 @@ def excerpt(location: Location | None, files: Mapping[str, Lines]) -> dict[str, 
     if "trace_" not in lines.get(location.line, ""):
         return None
     first, last = _function(lines, location.line)
-    first = max(first, min(location.line - _ABOVE, last - _LINES + 1))
+    first = max(first, min(location.line - _ABOVE, last - _SHOWN + 1))
     return {
         "file": f"bpf/{location.file}",
         "function": location.function,
         "first": first,
         "line": location.line,
-        "lines": [lines.get(number, "") for number in range(first, min(last, first + _LINES - 1) + 1)],
+        "lines": [lines.get(number, "") for number in range(first, min(last, first + _SHOWN - 1) + 1)],
     }
 
 

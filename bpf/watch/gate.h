@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Whom the instruments watch, and when.
+ *
+ * The process that has row 0 opens and closes the gate with the system call KL_MARK, which does nothing else (getppid);
+ * so what is seen begins and ends where that process says, whatever else happens on the machine.
+ */
+#ifndef KL_GATE_H
+#define KL_GATE_H
+
+#include "../include/bcc.h"
+
+BPF_HASH(kl_watched, u32, u32, 64); /* process → its row */
+BPF_ARRAY(kl_gate, u32, 1);
+
+static __always_inline bool gate_is_open(void)
+{
+	int zero = 0;
+	u32 *gate = kl_gate.lookup(&zero);
+
+	return gate && *gate;
+}
+
+static __always_inline u32 *row_of_current(void)
+{
+	u32 process = bpf_get_current_pid_tgid() >> 32;
+
+	return kl_watched.lookup(&process);
+}
+
+/* True for the system call that turned the gate: that one is nobody's business. */
+static __always_inline bool turn_gate(long number)
+{
+	u32 *row = number == KL_MARK ? row_of_current() : NULL;
+	int zero = 0;
+	u32 *gate = kl_gate.lookup(&zero);
+
+	if (!row || *row || !gate)
+		return false;
+	*gate = !*gate;
+	return true;
+}
+
+#endif
