@@ -57,13 +57,16 @@ class CompileError(LabError):
 class VerifierError(LabError):
     """The kernel's verifier rejected a program.
 
-    ``program`` is the C function, ``log`` is everything the verifier printed.
+    ``program`` is the C function, ``log`` is everything the verifier printed, ``reason`` its last words; ``file``,
+    ``line`` and ``text`` are the line of C they are about: "", 0 and "" where the log does not say.
     """
 
-    def __init__(self, message: str, program: str, log: str) -> None:
+    def __init__(
+        self, message: str, program: str, log: str, reason: str = "", file: str = "", line: int = 0, text: str = ""
+    ) -> None:
         super().__init__(message)
-        self.program = program
-        self.log = log
+        self.program, self.log, self.reason = program, log, reason
+        self.file, self.line, self.text = file, line, text
 
 
 class MapFull(LabError):

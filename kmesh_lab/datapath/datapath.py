@@ -24,14 +24,15 @@ from kmesh_lab.datapath.rows import Rows
 from kmesh_lab.datapath.views import MapViews
 from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.cgroup import forget_in_forked_child
-from kmesh_lab.kernel.program import BPF_DIR, Module, Program
+from kmesh_lab.kernel.program import BPF_DIR, Image, Module, Program
 from kmesh_lab.kernel.ringbuf import RingBuffer
 from kmesh_lab.kernel.source import enclosing_function
 from kmesh_lab.mesh import Place
 
-__all__ = ["Datapath", "Lost"]
+__all__ = ["TRACED", "Datapath", "Lost"]
 
 TRACE_RING_SIZE = 1 << 20  # bytes; about 10,000 steps, or 1,500 connects between two looks
+TRACED = {"KL_TRACE": 1, "KL_TRACE_RING_SIZE": TRACE_RING_SIZE}  # switches of the build with the decision trace
 
 _ATTACHED = (  # to the cgroup; sendmsg_prog goes to km_socket instead
     "cgroup_connect4_prog",
@@ -78,8 +79,8 @@ class Datapath:
     """The programs of a node, loaded, attached to ``cgroup`` and ready for a `Publisher` to fill the maps.
 
     ``trace=False`` loads the build without the decision trace, which is what benchmarks measure; ``proxy_v2``
-    the one that sends a PROXY header to waypoints instead of the TLV. Raises
-    `kmesh_lab.errors.CompileError` and `kmesh_lab.errors.VerifierError`; then nothing stays behind.
+    the one that sends a PROXY header to waypoints instead of the TLV; an image was built with `TRACED` or without.
+    Raises `kmesh_lab.errors.CompileError` and `kmesh_lab.errors.VerifierError`; then nothing stays behind.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Datapath:
         place: Place | None = None,
         *,
         trace: bool = True,
-        source: Path = BPF_DIR / "kmesh.c",
+        source: Path | Image = BPF_DIR / "kmesh.c",
         proxy_v2: bool = False,
     ) -> None:
         self._stack = ExitStack()
@@ -96,7 +97,7 @@ class Datapath:
         self._steps: dict[int, list[Step]] = {}
         self._trails: weakref.WeakSet[Trail] = weakref.WeakSet()
         try:
-            defines: dict[str, object] = {"KL_TRACE": 1, "KL_TRACE_RING_SIZE": TRACE_RING_SIZE} if trace else {}
+            defines: dict[str, object] = {**TRACED} if trace else {}
             self._load(cgroup, defines | ({"KL_PROXY_V2": 1} if proxy_v2 else {}), source)
             self.rows = Rows(self.module.layouts)
             self.publisher = Publisher(self.maps, self.rows, place)
@@ -107,12 +108,13 @@ class Datapath:
             raise
         forget_in_forked_child(self)
 
-    def _load(self, cgroup: Path, defines: dict[str, object], source: Path) -> None:
+    def _load(self, cgroup: Path, defines: Mapping[str, object], source: Path | Image) -> None:
         self.module = Module(source, defines)
         self._stack.callback(self.module.close)
         self.maps = self.module.maps
-        _require(source, "map", _MAPS, self.maps)
-        _require(source, "program", _PROGRAMS, self.module.sections)
+        path = BPF_DIR / "kmesh.c" if isinstance(source, Image) else source
+        _require(path, "map", _MAPS, self.maps)
+        _require(path, "program", _PROGRAMS, self.module.sections)
         self.programs: dict[str, Program] = {name: self.module.load(name) for name in self.module.sections}
         for array, index, name in _TAIL_CALLS:
             layout = self.module.layouts[array][0]
@@ -132,7 +134,7 @@ class Datapath:
         layouts = self.module.layouts
         self.records = RecordParser(layouts["km_tcp_probe"][1], layouts["km_auth_req"][1])
         self._kinds = dict(_step_kinds(self.module.text))
-        self._locations = _step_locations(self.module.text, source.parent.resolve())
+        self._locations = _step_locations(self.module.text, path.parent.resolve())
 
     # ---- switches
 

@@ -21,19 +21,25 @@ from typing import Any
 
 __all__ = ["Refusal", "Request", "Result"]
 
-_WARNINGS = ("-Wno-macro-redefined", "-Wno-duplicate-decl-specifier")
+# A function that nobody has declared is one that the kernel does not have; what LLVM and the verifier say is far away.
+_WARNINGS = ("-Wno-macro-redefined", "-Wno-duplicate-decl-specifier", "-Werror=implicit-function-declaration")
 _LOG_SIZE = 256 << 20
+_LOG_END = 1 << 18  # bytes that are kept when nobody asks for the whole log
 _PR_SET_PDEATHSIG = 1
 _PTR, _INT, _UINT, _STR = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p
 
 
 @dataclass(frozen=True)
 class Request:
-    """C to compile, and (name, program type, attach type) of the programs that it may have."""
+    """C to compile, and (name, program type, attach type) of the programs that it may have.
+
+    Without ``whole_log`` the end of the verifier's log is enough.
+    """
 
     text: str
     flags: tuple[str, ...]
     programs: tuple[tuple[str, int, int], ...]
+    whole_log: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def compile_and_verify(request: Request) -> Result:
         start, size = (of(bpf.module, name.encode()) for of in (lib.bpf_function_start, lib.bpf_function_size))
         if not start:  # switched off by an #if
             continue
-        refusal = _refusal(lib, bpf.module, name, program_type, attach_type)
+        refusal = _refusal(lib, bpf.module, name, program_type, attach_type, request.whole_log)
         if refusal:
             return Result(maps, {}, btf, refusal)
         programs[name] = ctypes.string_at(start, size)
@@ -98,7 +104,9 @@ def _maps(lib: ctypes.CDLL, module: int) -> tuple[dict[int, Any], bytes]:
     return maps, btf
 
 
-def _refusal(lib: ctypes.CDLL, module: int, name: str, program_type: int, attach_type: int) -> Refusal | None:
+def _refusal(
+    lib: ctypes.CDLL, module: int, name: str, program_type: int, attach_type: int, whole_log: bool
+) -> Refusal | None:
     """Load a program through bcc, which tells the verifier about the lines of C; None if it was taken."""
     symbol = name.encode()
     function = (symbol, lib.bpf_function_start(module, symbol), lib.bpf_function_size(module, symbol))
@@ -116,7 +124,9 @@ def _refusal(lib: ctypes.CDLL, module: int, name: str, program_type: int, attach
     if load(0) is None:
         return None
     code = ctypes.get_errno()
-    log = load(_LOG_SIZE) or ""
+    log = load(_LOG_SIZE if whole_log else _LOG_END) or ""
+    if "\nprocessed " not in log[-1000:]:  # before Linux 6.4 a log that does not fit loses its end
+        log = load(_LOG_SIZE) or ""
     end = log
     if code == errno.EINVAL and log:
         # bcc tries again without the lines of C, in case the kernel is too old for them, and only that log is left. But

@@ -15,7 +15,7 @@ import pickle
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,7 +31,7 @@ from kmesh_lab.kernel.maps import Layout
 from kmesh_lab.kernel.source import short_path
 from kmesh_lab.kernel.verifier import verifier_error
 
-__all__ = ["BPF_DIR", "Image", "MapSpec", "ProgramSpec", "compile_c", "flatten", "hook_of"]
+__all__ = ["BPF_DIR", "Image", "MapSpec", "ProgramSpec", "compile_c", "compile_text", "flatten", "hook_of"]
 
 BPF_DIR = Path(__file__).resolve().parents[2] / "bpf"
 _STUBS = BPF_DIR / "stubs"
@@ -57,31 +57,42 @@ _CTYPES = {
 }
 
 
-def flatten(source: Path) -> str:
+def _read(path: Path) -> str | None:
+    """The text of a file; None if there is no such file."""
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def flatten(source: Path, read: Callable[[Path], str | None] = _read) -> str:
     """The text of a C file with its own includes put in, each once, and #line marks so that errors name the real file.
 
-    bcc rewrites map accesses and makes programs only in the main file, so there has to be one.
+    bcc rewrites map accesses and makes programs only in the main file, so there has to be one. ``read`` gives the text
+    of a file, which need not be the one on the disk.
     """
     seen: set[Path] = set()
 
-    def expand(path: Path) -> Iterator[str]:
+    def expand(path: Path, text: str) -> Iterator[str]:
         seen.add(path)
         yield f'#line 1 "{path}"'
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(text.splitlines(), 1):
             match = _INCLUDE.match(line)
             included = (path.parent / match[1]).resolve() if match else path
-            if not match or not included.is_file():  # a file that is missing is left to the compiler, which says so
+            inside = read(included) if match else None
+            if inside is None:  # a file that is missing is left to the compiler, which says so
                 yield line
                 # bcc puts a line of its own before every function and one after its brace
                 if "{" in line and line[0] not in " \t#" and not line.endswith("\\"):
                     yield f'#line {number + 1} "{path}"'
             elif included not in seen:
-                yield from expand(included)
+                yield from expand(included, inside)
                 yield f'#line {number + 1} "{path}"'
             else:
                 yield ""
 
-    return "\n".join(expand(source.resolve())) + "\n"
+    source = source.resolve()
+    text = read(source)
+    if text is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(source))
+    return "\n".join(expand(source, text)) + "\n"
 
 
 @dataclass(frozen=True)
@@ -126,13 +137,24 @@ def compile_c(source: Path, defines: Mapping[str, object]) -> Image:
     Raises `CompileError` and `kmesh_lab.errors.VerifierError`. Half a second the first time, milliseconds in
     the next process (`kmesh_lab.kernel.cache`), nothing in the same one.
     """
-    return _compile(flatten(source), tuple(f"-D{name}={value}" for name, value in {"KL_BCC": 1, **defines}.items()))
+    return compile_text(flatten(source), defines)
 
 
-@lru_cache(maxsize=8)
-def _compile(text: str, flags: tuple[str, ...]) -> Image:
+def compile_text(text: str, defines: Mapping[str, object], *, whole_log: bool = True) -> Image:
+    """The same for C that is flat already; its #line marks say which file a line is of.
+
+    A program that never ends for the verifier has a log of a million lines, and writing it down takes ten seconds:
+    without ``whole_log`` an error has only the end of such a log.
+    """
+    flags = tuple(f"-D{name}={value}" for name, value in {"KL_BCC": 1, **defines}.items())
+    return _compile(text, flags, whole_log)
+
+
+@lru_cache(maxsize=32)
+def _compile(text: str, flags: tuple[str, ...], whole_log: bool) -> Image:
     sections = {name: section for section, name in _PROGRAM.findall(text)}
-    request = Request(text, flags, tuple((name, *hook_of(section)) for name, section in sections.items()))
+    programs = tuple((name, *hook_of(section)) for name, section in sections.items())
+    request = Request(text, flags, programs, whole_log)
     result = kept(request, _STUBS, lambda: _run_bcc(request))
     if isinstance(result.failure, Refusal):
         refusal = result.failure

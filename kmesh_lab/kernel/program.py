@@ -15,7 +15,7 @@ from kmesh_lab.kernel.libbpf import MapCreateOptions, ProgramLoadOptions, call
 from kmesh_lab.kernel.maps import Layout, Map
 from kmesh_lab.kernel.verifier import verifier_error
 
-__all__ = ["BPF_DIR", "Link", "Module", "Program"]
+__all__ = ["BPF_DIR", "Image", "Link", "Module", "Program"]
 
 _LICENSE = b"Dual BSD/GPL"
 _NAME_LENGTH = 15  # of an object in the kernel
@@ -80,14 +80,14 @@ class Program:
 class Module:
     """A compiled translation unit, loaded: maps of its own, and the programs that use them.
 
-    ``defines`` become ``-D`` switches. Raises `kmesh_lab.errors.CompileError` and `kmesh_lab.errors.VerifierError`.
+    ``source`` is a C file, or an image of one. ``defines`` become ``-D`` switches. Raises `kmesh_lab.errors.CompileError` and `kmesh_lab.errors.VerifierError`.
 
         >>> Module(BPF_DIR / "kmesh.c", {"KL_TRACE": 1}).load("cgroup_connect4_prog")
         <Program cgroup_connect4_prog cgroup/connect4>
     """
 
-    def __init__(self, source: Path, defines: Mapping[str, object] | None = None) -> None:
-        self.image: Image = compile_c(source, defines or {})
+    def __init__(self, source: Path | Image, defines: Mapping[str, object] | None = None) -> None:
+        self.image = source if isinstance(source, Image) else compile_c(source, defines or {})
         self.text = self.image.text
         self.sections = {name: program.section for name, program in self.image.programs.items()}
         self.layouts: dict[str, tuple[Layout, Layout]] = {

@@ -13,7 +13,7 @@ from kmesh_lab.kernel.source import short_path
 
 __all__ = ["verifier_error"]
 
-_PLACE = re.compile(r" @ (\S+):(\d+)$")
+_PLACE = re.compile(r"(.*) @ (\S+):(\d+)$")
 _NOISE = re.compile(
     r"^(;|\d+: |processed \d+ insns|verification time|stack depth|\s*$|from \d+ to|R\d+(_\w+)?=|frame\d+: "
     r"|(cur|old) state: |caller:|callee:|returning from callee|to caller at)"
@@ -36,18 +36,26 @@ def verifier_error(program: str, log: str, code: int, files: Iterable[str] = (),
     lines = log.strip().splitlines()
     reasons = [line for line in lines if not _NOISE.match(line)]
     reason = (reasons or lines)[-1].rstrip(".")
-    what = f"program {program} was rejected: {reason}{_where((end or log).splitlines(), files)}"
-    return VerifierError(f"{what}. The whole log is in .log ({counted(len(lines), 'line')}).", program, log)
+    file, line, text = _place((end or log).splitlines(), files)
+    where = f" ({short_path(file)}:{line})" if line else f" (at `{text}`)" if text else ""
+    what = f"program {program} was rejected: {reason}{where}"
+    size = f"The whole log is in .log ({counted(len(lines), 'line')})."
+    return VerifierError(f"{what}. {size}", program, log, reason, file, line, text)
 
 
-def _where(lines: Iterable[str], files: Iterable[str]) -> str:
-    """The last line of C in a log; before Linux 6.9 the log has its text but not its number."""
+def _place(lines: Iterable[str], files: Iterable[str]) -> tuple[str, int, str]:
+    """The last line of C in a log: file, number, text. Before Linux 6.9 the log has its text but not its number."""
     for each in reversed(list(lines)):
         place = _PLACE.search(each)
-        if place and place[2] != "0":  # 0: code that the compiler made by itself
-            name, line = place.groups()
+        if place and place[3] != "0":  # 0: code that the compiler made by itself
+            text, name, line = place.groups()
             paths = [path for path in files if path.rpartition("/")[2] == name]
-            return f" ({short_path(paths[0] if len(set(paths)) == 1 else name)}:{line})"
+            return paths[0] if len(set(paths)) == 1 else name, int(line), _text(text)
         if not place and each.startswith("; "):
-            return f" (at `{each[2:].strip()}`)"
-    return ""
+            return "", 0, _text(each)
+    return "", 0, ""
+
+
+def _text(line: str) -> str:
+    """A line of C without the mark of the log; nothing if the beginning of the log, and with it the mark, is cut off."""
+    return line.removeprefix(";").strip() if line.startswith(";") else ""

@@ -14,6 +14,7 @@ from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.cgroup import LabCgroup, remove_abandoned
 from kmesh_lab.kernel.features import require
 from kmesh_lab.kernel.netns import Fabric
+from kmesh_lab.kernel.program import Image
 from kmesh_lab.mesh import Place, Workload
 from kmesh_lab.traffic.pod_process import PodProcess, Script
 
@@ -66,7 +67,7 @@ class Ground:
 
     @contextmanager
     def datapath(
-        self, node: str, place: Place | None, source: Path, *, trace: bool, proxy_v2: bool
+        self, node: str, place: Place | None, source: Path | Image, *, trace: bool, proxy_v2: bool
     ) -> Iterator[Datapath]:
         """The cgroup of a node with the programs; whatever fails until the block ends, no trace of it remains."""
         with ExitStack() as undo:

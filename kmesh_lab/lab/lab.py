@@ -15,7 +15,7 @@ from kmesh_lab.datapath.events import Events
 from kmesh_lab.datapath.rows import Address
 from kmesh_lab.display import counted, html_table
 from kmesh_lab.errors import LabError
-from kmesh_lab.kernel.program import BPF_DIR
+from kmesh_lab.kernel.program import BPF_DIR, Image
 from kmesh_lab.lab.addresses import check_choice, check_port, next_node
 from kmesh_lab.lab.connection import Connection
 from kmesh_lab.lab.control import ControlPlane, Endpoint
@@ -43,16 +43,16 @@ class Lab:
 
     Addresses are part of the plan: pod *j* of node *i* is ``10.244.i.j`` (or ``fd00:10:244:i::j``), waypoints take
     VIPs from ``10.96.255.1`` on, services say theirs. ``trace=False`` loads the programs without the decision trace;
-    ``source`` is another C file than ``bpf/kmesh.c``, or a folder with one. ``waypoints`` are "kmesh", which read
-    Kmesh's TLV, or "envoy": stock Envoys, to which the programs send a PROXY header instead.
+    ``source`` is another C file than ``bpf/kmesh.c``, a folder with one, or what one was compiled to. ``waypoints`` are
+    "kmesh", which read Kmesh's TLV, or "envoy": stock Envoys, to which the programs send a PROXY header instead.
 
     Raises `NotPrivileged`, `CgroupUnavailable` and `KernelNotSupported` of `kmesh_lab.errors`, and when the first
     node is made its `CompileError` or `VerifierError`.
     """
 
-    def __init__(self, *, trace: bool = True, source: Path | str = BPF_DIR, waypoints: str = "kmesh") -> None:
+    def __init__(self, *, trace: bool = True, source: Path | str | Image = BPF_DIR, waypoints: str = "kmesh") -> None:
         check_choice("waypoints", waypoints, ("kmesh", "envoy"))
-        self._trace, self._source = trace, c_file(Path(source))
+        self._trace, self._source = trace, source if isinstance(source, Image) else c_file(Path(source))
         self._waypoints = EnvoyWaypoint if waypoints == "envoy" else Waypoint
         self.nodes: dict[str, Node] = {}
         self.pods: dict[str, Pod] = {}
