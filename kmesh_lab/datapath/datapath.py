@@ -24,7 +24,7 @@ from kmesh_lab.datapath.rows import Rows
 from kmesh_lab.datapath.views import MapViews
 from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.cgroup import forget_in_forked_child
-from kmesh_lab.kernel.program import BPF_DIR, Image, Module, Program
+from kmesh_lab.kernel.program import BPF_DIR, Image, Link, Module, Program
 from kmesh_lab.kernel.ringbuf import RingBuffer
 from kmesh_lab.kernel.source import enclosing_function
 from kmesh_lab.mesh import Place
@@ -92,7 +92,7 @@ class Datapath:
         source: Path | Image = BPF_DIR / "kmesh.c",
         proxy_v2: bool = False,
     ) -> None:
-        self._stack = ExitStack()
+        self._stack, self._cgroup = ExitStack(), cgroup
         self._lock = threading.Lock()
         self._steps: dict[int, list[Step]] = {}
         self._trails: weakref.WeakSet[Trail] = weakref.WeakSet()
@@ -135,6 +135,16 @@ class Datapath:
         self.records = RecordParser(layouts["km_tcp_probe"][1], layouts["km_auth_req"][1])
         self._kinds = dict(_step_kinds(self.module.text))
         self._locations = _step_locations(self.module.text, path.parent.resolve())
+
+    def attach(self, program: Program) -> Link:
+        """Attach one more program to the node's cgroup, behind those that are there; detached with the node."""
+        descriptor = os.open(self._cgroup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            link = program.attach(descriptor)
+        finally:
+            os.close(descriptor)
+        self._stack.callback(link.close)
+        return link
 
     # ---- switches
 

@@ -24,7 +24,8 @@ __all__ = ["Refusal", "Request", "Result"]
 # A function that nobody has declared is one that the kernel does not have; what LLVM and the verifier say is far away.
 _WARNINGS = ("-Wno-macro-redefined", "-Wno-duplicate-decl-specifier", "-Werror=implicit-function-declaration")
 _LOG_SIZE = 256 << 20
-_LOG_END = 1 << 18  # bytes that are kept when nobody asks for the whole log
+_LOG_END = 256 << 10  # bytes that are kept when nobody asks for the whole log
+_STEPS, _SUMMARY = 1, 4  # BPF_LOG_LEVEL1, BPF_LOG_STATS
 _PR_SET_PDEATHSIG = 1
 _PTR, _INT, _UINT, _STR = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint, ctypes.c_char_p
 
@@ -111,22 +112,27 @@ def _refusal(
     symbol = name.encode()
     function = (symbol, lib.bpf_function_start(module, symbol), lib.bpf_function_size(module, symbol))
 
-    def load(log_size: int) -> str | None:
+    def load(log_size: int, level: int = _STEPS) -> str | None:
         log = mmap.mmap(-1, log_size or 1)  # what is not written costs nothing
         license_and_version = (lib.bpf_module_license(module), 0)
-        logging = (1, ctypes.byref(ctypes.c_char.from_buffer(log)), log_size) if log_size else (0, None, 0)
+        logging = (level, ctypes.byref(ctypes.c_char.from_buffer(log)), log_size) if log_size else (0, None, 0)
         fd: int = lib.bcc_func_load(module, program_type, *function, *license_and_version, *logging, None, attach_type)
         if fd < 0:
             return log[: log.find(b"\0")].decode(errors="replace")
         os.close(fd)
         return None
 
-    if load(0) is None:
+    # Without a buffer bcc itself tries larger and larger ones; the summary costs next to nothing.
+    log = load(0) if whole_log else load(_LOG_END, _SUMMARY)
+    if log is None:
         return None
     code = ctypes.get_errno()
-    log = load(_LOG_SIZE if whole_log else _LOG_END) or ""
-    if "\nprocessed " not in log[-1000:]:  # before Linux 6.4 a log that does not fit loses its end
+    if whole_log:
         log = load(_LOG_SIZE) or ""
+    elif code != errno.E2BIG:  # a million steps, which take seconds to write down and say no more than the summary
+        log = load(_LOG_END) or ""
+        if "\nprocessed " not in log[-1000:]:  # before Linux 6.4 a log that does not fit loses its end
+            log = load(_LOG_SIZE) or ""
     end = log
     if code == errno.EINVAL and log:
         # bcc tries again without the lines of C, in case the kernel is too old for them, and only that log is left. But

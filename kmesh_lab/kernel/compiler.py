@@ -39,6 +39,7 @@ _STUBS = BPF_DIR / "stubs"
 _INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"')
 _PROGRAM = re.compile(r'^SEC\("([^"]+)"\)\s+\w+ (\w+)\(', re.MULTILINE)
 _FILE = re.compile(r'^#line \d+ "(.+)"$', re.MULTILINE)
+_HURRY, _PATIENCE = 10, 60  # seconds; our own programs need one
 _LD_IMM64, _PSEUDO_MAP_FD, _INSTRUCTION = 0x18, 1, 8
 _CTYPES = {
     "_Bool": ctypes.c_bool,
@@ -140,22 +141,22 @@ def compile_c(source: Path, defines: Mapping[str, object]) -> Image:
     return compile_text(flatten(source), defines)
 
 
-def compile_text(text: str, defines: Mapping[str, object], *, whole_log: bool = True) -> Image:
+def compile_text(text: str, defines: Mapping[str, object], *, hurry: bool = False) -> Image:
     """The same for C that is flat already; its #line marks say which file a line is of.
 
-    A program that never ends for the verifier has a log of a million lines, and writing it down takes ten seconds:
-    without ``whole_log`` an error has only the end of such a log.
+    A program that never ends for the verifier has a log of a million lines, which takes ten seconds to write down. In a
+    ``hurry`` an error has only the end of such a log, and the compiler is stopped after 10 s instead of 60.
     """
     flags = tuple(f"-D{name}={value}" for name, value in {"KL_BCC": 1, **defines}.items())
-    return _compile(text, flags, whole_log)
+    return _compile(text, flags, hurry)
 
 
 @lru_cache(maxsize=32)
-def _compile(text: str, flags: tuple[str, ...], whole_log: bool) -> Image:
+def _compile(text: str, flags: tuple[str, ...], hurry: bool) -> Image:
     sections = {name: section for section, name in _PROGRAM.findall(text)}
-    programs = tuple((name, *hook_of(section)) for name, section in sections.items())
-    request = Request(text, flags, programs, whole_log)
-    result = kept(request, _STUBS, lambda: _run_bcc(request))
+    hooks = tuple((name, *hook_of(section)) for name, section in sections.items())
+    request = Request(text, flags, hooks, whole_log=not hurry)
+    result = kept(request, _STUBS, lambda: _run_bcc(request, _HURRY if hurry else _PATIENCE))
     if isinstance(result.failure, Refusal):
         refusal = result.failure
         raise verifier_error(refusal.program, refusal.log, refusal.code, _FILE.findall(text), refusal.end)
@@ -167,17 +168,22 @@ def _compile(text: str, flags: tuple[str, ...], whole_log: bool) -> Image:
     return Image(text, {spec.name: spec for spec in maps.values()}, programs, result.btf)
 
 
-def _run_bcc(request: Request) -> Result:
+def _run_bcc(request: Request, seconds: int) -> Result:
     """Have a process of its own compile; whatever happens to that one, here it becomes an exception."""
-    done = subprocess.run(
-        [sys.executable, "-I", bcc_process.__file__],
-        input=pickle.dumps(request),
-        capture_output=True,
-        cwd="/",
-        env={"BCC_KERNEL_SOURCE": str(_STUBS), **os.environ},
-        start_new_session=True,  # Ctrl-C in the terminal is for this process
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", bcc_process.__file__],
+            input=pickle.dumps(request),
+            capture_output=True,
+            cwd="/",
+            env={"BCC_KERNEL_SOURCE": str(_STUBS), **os.environ},
+            start_new_session=True,  # Ctrl-C in the terminal is for this process
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        said = (error.stderr or b"").decode(errors="replace")
+        raise CompileError(f"the C did not compile within {seconds} s; make it smaller", said) from None
     said = done.stderr.decode(errors="replace")
     if "No module named 'bcc'" in said:
         raise LabError(

@@ -80,20 +80,26 @@ class Program:
 class Module:
     """A compiled translation unit, loaded: maps of its own, and the programs that use them.
 
-    ``source`` is a C file, or an image of one. ``defines`` become ``-D`` switches. Raises `kmesh_lab.errors.CompileError` and `kmesh_lab.errors.VerifierError`.
+    ``source`` is a C file, or an image of one. ``defines`` become ``-D`` switches. Maps named in ``reuse`` are not
+    made: the programs get those. Raises `kmesh_lab.errors.CompileError` and `kmesh_lab.errors.VerifierError`.
 
         >>> Module(BPF_DIR / "kmesh.c", {"KL_TRACE": 1}).load("cgroup_connect4_prog")
         <Program cgroup_connect4_prog cgroup/connect4>
     """
 
-    def __init__(self, source: Path | Image, defines: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self,
+        source: Path | Image,
+        defines: Mapping[str, object] | None = None,
+        reuse: Mapping[str, Map] | None = None,
+    ) -> None:
         self.image = source if isinstance(source, Image) else compile_c(source, defines or {})
         self.text = self.image.text
         self.sections = {name: program.section for name, program in self.image.programs.items()}
         self.layouts: dict[str, tuple[Layout, Layout]] = {
             name: (spec.key, spec.value) for name, spec in self.image.maps.items()
         }
-        self.maps: dict[str, Map] = {}
+        self.maps: dict[str, Map] = {name: each for name, each in (reuse or {}).items() if name in self.image.maps}
         self._stack, self._closed = ExitStack(), False
         try:
             if self.image.maps:
@@ -110,7 +116,8 @@ class Module:
         btf = call("bpf_btf_load", types, len(types), None) if types else -1
         try:
             for name, spec in self.image.maps.items():
-                self.maps[name] = self._make_map(spec, btf)
+                if name not in self.maps:
+                    self.maps[name] = self._make_map(spec, btf)
         finally:
             if btf >= 0:
                 os.close(btf)  # the maps hold on to it

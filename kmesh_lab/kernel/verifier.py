@@ -57,5 +57,5 @@ def _place(lines: Iterable[str], files: Iterable[str]) -> tuple[str, int, str]:
 
 
 def _text(line: str) -> str:
-    """A line of C without the mark of the log; nothing if the beginning of the log, and with it the mark, is cut off."""
+    """A line of C without the mark of the log; nothing if the log begins in the middle of it."""
     return line.removeprefix(";").strip() if line.startswith(";") else ""
