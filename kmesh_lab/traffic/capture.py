@@ -6,6 +6,7 @@ queues what passes; no thread and no other process is needed, and nothing is lef
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import html
 import select
@@ -34,16 +35,21 @@ from kmesh_lab.traffic.tlv import KmeshTLV, split
 __all__ = ["Capture"]
 
 _ETH_P_ALL = 0x0003  # linux/if_ether.h; the kernel wants it in network byte order in socket(2), Python's bind does that
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35  # asm-generic/socket.h
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 26, 33, 35  # asm-generic/socket.h
+_BPF_RET = 0x06  # linux/bpf_common.h
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/socket.h, linux/if_packet.h
 _BUFFER = 16 << 20  # bytes, some 10,000 small packets; the default holds 200
 _LONGEST = 1 << 19  # of a frame: with segmentation offload, one is as long as what was sent at once
+_AT_ONCE = 10_000  # packets
 _QUIET_MS = 20  # without a packet for so long, nothing more is coming
 _PATIENCE = 0.5  # seconds
 _FLAGS = {"S": "SYN", "A": "ACK", "P": "PSH", "F": "FIN", "R": "RST"}
 _LEFT = 'style="text-align:left;white-space:nowrap"'
 _SHOWN = 40  # characters of a payload in a table
 _EPHEMERAL = range(32768, 61000)  # net.ipv4.ip_local_port_range: another one for each connection
+
+
+_Frame = tuple[bytes, int, EDecimal]  # the bytes, the direction, the time
 
 
 class Capture(Sequence[Packet]):
@@ -67,6 +73,7 @@ class Capture(Sequence[Packet]):
     ) -> None:
         self.pod_name, self.interface, self.port, self.lost = process.name, interface, port, 0
         self._name_at = name_at
+        self._frames: list[_Frame] = []  # not dissected yet
         self._packets: list[Packet] = []
         self._buffer = bytearray(_LONGEST)
         # Protocol 0 captures nothing: the socket hears this interface only, and from bind on.
@@ -93,41 +100,46 @@ class Capture(Sequence[Packet]):
     @overload
     def __getitem__(self, index: slice) -> list[Packet]: ...
     def __getitem__(self, index: int | slice) -> Packet | list[Packet]:
-        self._read()
-        return self._packets[index]
+        return self._dissected()[index]
 
     def __len__(self) -> int:
-        self._read()
-        return len(self._packets)
+        return len(self._dissected())
 
     @property
     def segments(self) -> list[Packet]:
         """The packets that carry bytes of a client or a server: no handshake, no bare acknowledgement, no ARP."""
-        return [packet for packet in self if _payload(packet)]
+        return [packet for packet in self._dissected() if _payload(packet)]
 
     @property
     def payloads(self) -> list[bytes]:
         """The bytes that each of `segments` carries, without the headers."""
-        return [payload for packet in self if (payload := _payload(packet))]
+        return [payload for packet in self._dissected() if (payload := _payload(packet))]
+
+    def _dissected(self) -> list[Packet]:
+        """Scapy takes its time, so a frame is dissected when somebody wants to see it, and not while others come."""
+        self._read()
+        frames, self._frames = self._frames, []
+        for frame in frames:
+            packet = _dissect(*frame)
+            packet.sniffed_on = self.interface
+            if self.port is None or self.port in _ports(packet):
+                self._packets.append(packet)
+        return self._packets
 
     def _read(self, wait_ms: int = 0) -> bool:
-        """Take what the kernel has queued; False if that was nothing."""
+        """Take what the kernel has queued, not for ever; False if that was nothing."""
         if self.socket.fileno() < 0:
             return False
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
         poll.poll(wait_ms)
-        came = False
-        while (received := self._receive()) is not None:
-            came = True
-            packet = _dissect(*received)
-            packet.sniffed_on = self.interface
-            if self.port is None or self.port in _ports(packet):
-                self._packets.append(packet)
+        before = len(self._frames)
+        while len(self._frames) - before < _AT_ONCE and (frame := self._receive()) is not None:
+            self._frames.append(frame)
         self.lost += struct.unpack("II", self.socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))[1]
-        return came
+        return len(self._frames) > before
 
-    def _receive(self) -> tuple[bytes, int, EDecimal] | None:
+    def _receive(self) -> _Frame | None:
         while True:
             try:
                 size, control, _, sender = self.socket.recvmsg_into([self._buffer], socket.CMSG_SPACE(16))
@@ -151,8 +163,12 @@ class Capture(Sequence[Packet]):
 
     def release(self) -> None:
         """Stop at once; what has been captured stays."""
+        if self.closed:
+            return
         try:
-            self._read()
+            _refuse_all(self.socket)
+            while self._read():
+                pass
         finally:
             self.socket.close()
 
@@ -179,17 +195,16 @@ class Capture(Sequence[Packet]):
         """The handshakes, and what carries bytes by its place in `segments`."""
         rows = []
         segments = count()
-        for packet in self:
+        for packet in self._dissected():
             payload, flags = _payload(packet), packet[TCP].flags if TCP in packet else ""
             if payload or "S" in flags:
-                way = "sent" if packet.direction == socket.PACKET_OUTGOING else "received"
                 number = f"segments[{next(segments)}]" if payload else "handshake"
                 ends = " → ".join(map(self._end, _ends(packet)))
                 what = " ".join(_FLAGS[flag] for flag in str(flags) if flag in _FLAGS)
-                size = counted(len(payload), "byte") if payload else ""
-                rows.append([*map(html.escape, (number, way, ends, what, size)), _content(packet, payload)])
+                size = counted(len(payload), "byte")
+                rows.append([*map(html.escape, (number, ends, what, size)), _content(packet, payload)])
         lost = f", {self.lost} packets lost" if self.lost else ""
-        head = "".join(f"<th {_LEFT}>{name}</th>" for name in ("packet", "", "from → to", "flags", "size", "payload"))
+        head = "".join(f"<th {_LEFT}>{name}</th>" for name in ("packet", "from → to", "flags", "size", "payload"))
         body = "".join("<tr>" + "".join(f"<td {_LEFT}>{cell}</td>" for cell in row) + "</tr>" for row in rows)
         caption = html.escape(f"{self.pod_name}, {self.interface}{lost}")
         return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -200,6 +215,12 @@ class Capture(Sequence[Packet]):
         if port in _EPHEMERAL:
             return name or str(ip)
         return f"{name}:{port}" if name else address_text(address)
+
+
+def _refuse_all(sock: socket.socket) -> None:
+    """Let no more packets into the queue: a socket filter of one instruction, "return 0"."""
+    program = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RET, 0, 0, 0))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
 
 
 def _dissect(data: bytes, direction: int, at: EDecimal) -> Packet:
@@ -240,7 +261,7 @@ def _content(packet: Packet, payload: bytes) -> str:
     if KmeshTLV in packet:
         rest = bytes(packet[KmeshTLV][Raw].load) if Raw in packet else b""
         tlv = payload.removesuffix(rest)
-        parts.append(f"<code>{tlv.hex(' ')}</code><br>{html.escape(packet[KmeshTLV].mysummary())}")
+        parts.append(f"<code {_LEFT}>{tlv.hex(' ')}</code><br>{html.escape(packet[KmeshTLV].mysummary())}")
         payload = rest
     if payload:
         text = payload.decode("latin-1").splitlines()[0]
