@@ -21,6 +21,7 @@ from kmesh_lab.kernel.maps import Layout, Map
 __all__ = ["SocketKey", "SocketView", "StorageRow", "StorageView"]
 
 _MEMBERS = ("ipv4", "ipv6")
+_LEFT = 'style="text-align:left"'
 _IPV4_SIZE = 12  # bytes of a key; the rest of the 36 are zero
 
 
@@ -100,8 +101,15 @@ class SocketView(Collection[SocketKey]):
         return f"<{self._map.name}: {len(self):,} of at most {self._map.max_entries:,} sockets>"
 
     def _repr_html_(self) -> str:
-        rows = [(address_text(key.local), address_text(key.remote), _text(raw)) for key, raw in self._rows().items()]
-        return html_table(repr(self)[1:-1], rows, header=("local", "remote", "key"))
+        cells = "".join(
+            f"<tr><td {_LEFT}>{address_text(key.local)}</td><td {_LEFT}>{address_text(key.remote)}</td>"
+            f"<td {_LEFT}><code>{_text(raw)}</code></td></tr>"
+            for key, raw in self._rows().items()
+        )
+        head = "".join(f"<th {_LEFT}>{name}</th>" for name in ("local", "remote", "key"))
+        return (
+            f"<table><caption>{repr(self)[1:-1]}</caption><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+        )
 
 
 class StorageView:

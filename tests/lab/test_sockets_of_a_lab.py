@@ -45,7 +45,8 @@ def test_a_socket_to_a_waypoint_is_in_km_socket_by_its_two_ends_until_it_is_clos
             + bytes(24)
         )
         assert repr(maps.socket) == "<km_socket: 1 of at most 8,192 sockets>"
-        assert f"<th>10.244.1.1:{port}</th><td>10.244.2.2:15019</td><td>0a f4 01 01 0a f4" in maps.socket._repr_html_()
+        assert f">10.244.1.1:{port}</td>" in maps.socket._repr_html_()
+        assert "<code>0a f4 01 01 0a f4 02 02 " in maps.socket._repr_html_()
 
     assert len(maps.socket) == 0
 
