@@ -15,6 +15,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import ip_address
 from itertools import count
 from types import TracebackType
@@ -45,6 +46,7 @@ _QUIET_MS = 20  # without a packet for so long, nothing more is coming
 _PATIENCE = 0.5  # seconds
 _FLAGS = {"S": "SYN", "A": "ACK", "P": "PSH", "F": "FIN", "R": "RST"}
 _LEFT = 'style="text-align:left;white-space:nowrap"'
+_STAMPING = 0.05  # seconds, once in a process
 _SHOWN = 40  # characters of a payload in a table
 _EPHEMERAL = range(32768, 61000)  # net.ipv4.ip_local_port_range: another one for each connection
 
@@ -76,6 +78,7 @@ class Capture(Sequence[Packet]):
         self._frames: list[_Frame] = []  # not dissected yet
         self._packets: list[Packet] = []
         self._buffer = bytearray(_LONGEST)
+        _stamping()
         # Protocol 0 captures nothing: the socket hears this interface only, and from bind on.
         self.socket = process.request("socket", family=socket.AF_PACKET, type=socket.SOCK_RAW).socket()
         try:
@@ -221,6 +224,19 @@ def _refuse_all(sock: socket.socket) -> None:
     """Let no more packets into the queue: a socket filter of one instruction, "return 0"."""
     program = ctypes.create_string_buffer(struct.pack("HBBI", _BPF_RET, 0, 0, 0))
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
+
+
+@lru_cache(maxsize=1)
+def _stamping() -> socket.socket:
+    """Has the kernel stamp every packet when it comes, as long as this process lives.
+
+    It begins a moment after the first socket has asked for it, by a work queue (net_enable_timestamp, net/core/dev.c).
+    A packet that came before has as its time the one when it was read.
+    """
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    time.sleep(_STAMPING)
+    return sock
 
 
 def _dissect(data: bytes, direction: int, at: EDecimal) -> Packet:

@@ -3,6 +3,7 @@
 import re
 import socket
 import threading
+import time
 
 import pytest
 from scapy.layers.inet import TCP, UDP
@@ -48,6 +49,15 @@ def test_a_connection_is_captured_from_its_first_syn_with_every_payload(pod, tal
     assert capture.payloads[:2] == [b"hello", b"hello"]
     assert [bytes(packet[TCP].payload) for packet in capture.segments] == capture.payloads
     assert capture.closed
+
+
+def test_the_time_of_a_packet_is_when_it_came_not_when_it_was_read(pod, talk):
+    for _ in range(25):
+        with Capture(pod, "lo") as capture:
+            talk(b"hello")
+            came_before = time.time()
+            time.sleep(0.002)
+            assert all(float(packet.time) <= came_before for packet in capture[:3])
 
 
 def test_packets_carry_the_kernels_time_and_their_direction(pod, talk):
