@@ -77,10 +77,18 @@ function render({ model, el }) {
   let dirty = false; // the text box holds what was not answered yet
   let turn = Math.floor(Math.random() * 2 ** 30);
   let waiting = 0;
+  let gone = false; // the kernel that knew these bytes
 
   // ---- to Python
 
+  const unwatch = watchKernel(model, () => {
+    gone = true;
+    clearTimeout(waiting);
+    silence.textContent = "The kernel was restarted or has ended: this is its last answer. Run the cell again.";
+  });
+
   function ask(message) {
+    if (gone) return;
     turn += 1;
     clearTimeout(waiting);
     waiting = setTimeout(() => {
@@ -354,6 +362,7 @@ function render({ model, el }) {
   draw();
   return () => {
     model.off("change:frame", draw);
+    unwatch();
     clearTimeout(waiting);
     clearTimeout(soon);
   };

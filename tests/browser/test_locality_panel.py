@@ -61,6 +61,12 @@ def test_predict_run_and_see_bars_and_why(panel: tuple[Notebook, Locator]) -> No
     expect(shown.get_by_text("The program on n1 reported priority 0.")).to_be_visible()
     assert notebook.ask("panel.result.counts['inventory-a']") == "500"
     notebook.pictures(shown, "locality-panel")
+
+    shown.get_by_role("button", name="Predict again").click()
+    expect(shown.get_by_role("button", name="Lock in the prediction")).to_be_visible()
+    assert notebook.ask("panel.result, panel.frame['phase']") == "(None, 'predict')"
+    shown.get_by_text("Earlier runs").click()
+    expect(shown.get_by_text("500 from shop: inventory-a 500, inventory-b 0")).to_be_visible()
     assert (notebook.outside, notebook.errors) == ([], [])
 
 
@@ -106,6 +112,7 @@ def test_every_control_works_by_keyboard_and_reaches_the_kernel(panel: tuple[Not
 
     expect(shown.locator(".kl-verdict")).to_have_text("Your prediction was right.")
     expect(result(shown, "inventory-b")).to_contain_text("observed 490")
+    assert notebook.ask("panel.result.total, panel.result.client") == "(490, 'visitor')"
     row = "ServiceRow(prio_endpoint_count=(1, 0, 0, 0, 0, 0, 0), policy=1, ports=((80, 8080),), waypoint=None)"
     assert notebook.ask("n2.maps.service[inventory]") == row
     expect(shown.get_by_text("changed by this panel")).to_be_visible()
