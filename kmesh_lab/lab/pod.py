@@ -212,6 +212,8 @@ class Pod:
         error = OSError(code, f"pod {self.name!r} could not connect to {address_text(asked)}: {errno_text(code)}")
         error.decision = self.node.datapath.decision(cookie)  # type: ignore[attr-defined]
         error.add_note(repr(error.decision))  # type: ignore[attr-defined]
+        if self.sidecar and not self.sidecar.alive:
+            error.add_note(f"the way leads through {self.sidecar!r}; .sidecar.restart() starts it again")
         return error
 
     def __repr__(self) -> str:

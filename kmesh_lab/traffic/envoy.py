@@ -22,6 +22,7 @@ __all__ = ["Counters", "Envoy", "EnvoyEndpoint", "Memory"]
 _PATIENCE = 30.0  # seconds in which Envoy takes over a configuration; 5,000 services need about ten
 _PROBLEMS = ("[error]", "[critical]", "rejected")  # from what may matter to what does
 _ENTRY = re.compile(r"^\[\d{4}-\d\d-\d\d [^]]*\]\[\d+\]", re.MULTILINE)
+_PREFIX = re.compile(r"^(\[[^]]*\] ?)+")  # level, component and line of Envoy's source
 _LONGEST = 400
 _LISTENER = re.compile(r"listener\..*[\d\]]_(\d+)\.downstream_cx_total")
 
@@ -183,7 +184,7 @@ class Envoy:
     def _problem(self, what: str) -> LabError:
         entries = [" ".join(entry.split()) for entry in _ENTRY.split(self.log)]
         worst = [entry for kind in _PROBLEMS for entry in entries if kind in entry] or entries
-        said = worst[-1] or "nothing"
+        said = _PREFIX.sub("", worst[-1]) or "nothing"
         if len(said) > _LONGEST:  # Envoy prints the whole resource, and then what is wrong with it
             said = f"{said[: _LONGEST // 4]} … {said[-_LONGEST:]}"
         ending = self.ending()

@@ -7,12 +7,13 @@ import os
 import random
 import secrets
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -35,6 +36,20 @@ inventory = km.Service("inventory.shop", "10.96.0.10", {80: 8080})
 lab.apply(inventory, endpoints=[server])
 assert client.connect(inventory).get("/stock/42") == "inventory-a: item 42: 7 in stock"
 kept = client.connect(inventory)
+print("ready", flush=True)
+"""
+
+
+MAKE_ENVOYS = """
+import kmesh_lab as km
+lab = km.Lab(waypoints="envoy")
+node = lab.node("n1")
+server = lab.pod("inventory-a", node, listen=8080, sidecar=True, mtls=True)
+inventory = km.Service("inventory.shop", "10.96.0.10", {80: 8080})
+client = lab.pod("shop", node, sidecar=True, mtls=True)
+gateway, waypoint = lab.gateway("gateway", node, inventory), lab.waypoint("waypoint", node)
+lab.apply(inventory, endpoints=[server])
+assert client.connect(inventory).get("/stock/42") == "inventory-a: item 42: 7 in stock"
 print("ready", flush=True)
 """
 
@@ -126,6 +141,29 @@ def test_a_deadly_signal_leaves_nothing(owned_by, machine: Machine, number: sign
 
     assert owner.returncode == -number
     assert machine.left(2) == []
+
+
+@pytest.mark.parametrize("end", ["raise KeyError", "import signal; signal.pause()"])
+def test_envoys_and_what_they_were_told_go_with_their_lab(owned_by, machine: Machine, end: str) -> None:
+    with owned_by(f"{MAKE_ENVOYS}\n{end}") as owner:
+        assert owner.stdout
+        assert owner.stdout.readline() == "ready\n"
+        if "pause" in end:
+            processes = machine.processes()
+            assert len(processes) == 10  # the owner, its warden, four pods with an Envoy each
+            assert files_of(processes) == []
+            owner.kill()
+        owner.wait(5)
+
+    assert machine.left(2) == []
+
+
+def files_of(processes: Iterable[int]) -> list[str]:
+    """The files that these processes write to: those in memory have no name that anybody could find later."""
+    opened = [link for pid in processes for link in Path(f"/proc/{pid}/fd").iterdir()]
+    written = [link for link in opened if link.is_file() and link.lstat().st_mode & stat.S_IWUSR]
+    named = [path for path in map(os.readlink, written) if not path.endswith(" (deleted)")]
+    return [path for path in named if not path.startswith(("/dev/", "/sys/fs/cgroup"))]
 
 
 def test_ctrl_c_in_the_terminal_ends_the_owner_and_leaves_nothing(owned_by, machine: Machine) -> None:
