@@ -15,6 +15,7 @@ from typing import Literal
 from kmesh_lab.comparison.load import SERVER_PORT, Client, Server, keep_on_path
 from kmesh_lab.datapath.rows import Address
 from kmesh_lab.display import choices
+from kmesh_lab.errors import LabError
 from kmesh_lab.lab import Lab, Node, Pod, Waypoint
 from kmesh_lab.lab.sidecar import Sidecar
 from kmesh_lab.mesh import Service
@@ -53,7 +54,7 @@ class Route:
 class Path:
     """A path: its name, the way in a line, what it does at layer 4, at layer 7 and against listeners on the wire.
 
-    ``remark`` is what a reader of its figures must know.
+    ``remark`` is what a reader of its figures must know, ``waypoints`` the kind that its lab has.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Path:
     encryption: str
     lay: Callable[[Lab], Route]
     remark: str = ""
+    waypoints: str = "kmesh"
 
     def __repr__(self) -> str:
         return f"<Path {self.name}: {self.way}>"
@@ -98,7 +100,7 @@ class Lane:
 def open_lane(path: Path, *, trace: bool = False) -> Iterator[Lane]:
     """Lay a path in a lab of its own; afterwards nothing is left of it."""
     with ExitStack() as stack:
-        lab = stack.enter_context(Lab(trace=trace))
+        lab = stack.enter_context(Lab(trace=trace, waypoints=path.waypoints))
         route = path.lay(lab)
         server = stack.enter_context(Server(route.server, programs=route.programs))
         client = stack.enter_context(Client(route.client, programs=route.programs))
@@ -182,6 +184,24 @@ def _through(sidecar: Sidecar) -> int:
     return counters.outbound_connections + counters.inbound_connections
 
 
+def _envoy_waypoint(lab: Lab) -> Route:
+    n1, n2 = _nodes(lab)
+    shop, inventory, waypoint = lab.pod("shop", n1), lab.pod("inventory", n2), lab.waypoint("waypoint", n2)
+    lab.apply(_INVENTORY, endpoints=[inventory], waypoint=waypoint)
+    proxy = waypoint.proxy
+    if proxy is None:
+        raise LabError(f"{waypoint!r} has no Envoy")
+    return Route(
+        shop,
+        inventory,
+        (_INVENTORY.vips[0], 80),
+        programs=True,
+        waypoints={"Envoy of waypoint": proxy.pid},
+        pods=(waypoint,),
+        passed=lambda: {"Envoy of waypoint": proxy.counters.inbound_requests},
+    )
+
+
 def _forwarded(waypoint: Waypoint) -> int:
     return int(waypoint.process.request("captured")["counts"].get("forwarded", 0))
 
@@ -213,6 +233,16 @@ PATHS: dict[str, Path] = {
             "none",
             _waypoint,
             "The lab's own waypoint is Python, made for reading: its cost is Python's.",
+        ),
+        Path(
+            "envoy waypoint",
+            "shop → Envoy of the waypoint → inventory; programs lead there and say where to by a PROXY header",
+            "service to endpoint, in the waypoint",
+            "routes, retries and statistics for each request, once",
+            "none",
+            _envoy_waypoint,
+            _BARE,
+            waypoints="envoy",
         ),
         Path(
             "sidecars tcp",

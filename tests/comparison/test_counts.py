@@ -82,6 +82,15 @@ def test_a_waypoint_is_one_more_connection_and_everything_is_sent_twice(
     assert keep.syscalls["waypoint"] > 0
 
 
+def test_a_stock_envoy_as_waypoint_is_one_hop_of_ten_system_calls(counts: dict[tuple[str, How], Counts]) -> None:
+    keep, new = counts["envoy waypoint", "keep"], counts["envoy waypoint", "new"]
+
+    assert keep.syscalls["Envoy of waypoint"] == pytest.approx(10, rel=0.05)
+    assert keep.segments == pytest.approx(4, rel=0.02)
+    assert new.connections == pytest.approx(1, abs=0.03)  # behind it, the connection is there already
+    assert keep.passed == new.passed == {"Envoy of waypoint": 1}
+
+
 def test_sidecars_that_copy_bytes_open_three_connections_and_each_has_seen_everyone(
     counts: dict[tuple[str, How], Counts],
 ) -> None:
