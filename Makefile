@@ -9,7 +9,7 @@ BPF_OBJECTS := $(addprefix build/,cgroup_sock.o sockops.o sendmsg.o sendmsg_prox
 BPF_SOURCES = $(shell find bpf -name '*.[ch]')
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v2 -Wall -Werror -Ibpf/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
 
-.PHONY: help lab notebooks test lint fmt bpf bench html image-check lock clean
+.PHONY: help lab notebooks test lint fmt bpf bench html image-check hub-check lock clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
@@ -63,12 +63,18 @@ image-check: ## build the container image and try it: check, kernel tests, noteb
 	@docker info >/dev/null 2>&1 || $(MAKE) apt-image-check
 	@/usr/bin/python3 tests/image_check.py
 
+hub-check: build/hub.stamp ## start a JupyterHub, and let three users run notebooks at the same time
+	@build/hub/bin/python tests/hub_check.py
+
 # Keeps what is pinned as far as pyproject.toml allows; `make lock UPGRADE=--upgrade` takes the newest of everything.
 lock: .venv/dev.stamp ## pin the Python packages anew: requirements.lock (running), requirements-dev.lock (everything)
-	@$(UV_COMPILE) --output-file requirements.lock
-	@$(UV_COMPILE) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
-UV_COMPILE = .venv/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --group build \
+	@$(UV_COMPILE) $(PROJECT) --output-file requirements.lock
+	@$(UV_COMPILE) $(PROJECT) --extra dev --constraint requirements.lock --output-file requirements-dev.lock
+	@$(UV_COMPILE) $(HUB)/requirements.in --constraint requirements.lock --output-file $(HUB)/requirements.txt
+UV_COMPILE = .venv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' $(UPGRADE)
+PROJECT = pyproject.toml --group build
+HUB = deploy/jupyterhub
 
 clean: ## remove what labs left on this machine, the venv, build/ and all caches
 	@[ ! -x .venv/bin/kmesh-lab ] || .venv/bin/kmesh-lab clean || true
@@ -96,3 +102,13 @@ endef
 	$(install_python)
 .venv/dev.stamp: requirements-dev.lock pyproject.toml | apt-run apt-test
 	$(install_python)
+# A venv of its own for the hub, because nothing else here needs it.
+build/hub.stamp: requirements.lock deploy/jupyterhub/requirements.txt | apt-run
+	@echo "JupyterHub into build/hub"
+	@mkdir -p build && /usr/bin/python3 -m venv build/hub
+	@ln -sfn /usr/lib/python3/dist-packages/bcc build/hub/lib/python3.*/site-packages/
+	@build/hub/bin/python -I -m pip install -qq --require-hashes -r requirements.lock -r deploy/jupyterhub/requirements.txt
+	@build/hub/bin/python -I -m pip install -qq --no-deps --no-build-isolation --editable .
+	@command -v npm >/dev/null || $(MAKE) apt-hub-check
+	@npm install --silent --no-save --prefix build/hub configurable-http-proxy@5 >/dev/null
+	@touch $@
