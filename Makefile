@@ -9,7 +9,7 @@ BPF_OBJECTS := $(addprefix build/,cgroup_sock.o sockops.o sendmsg.o sendmsg_prox
 BPF_SOURCES = $(shell find bpf -name '*.[ch]')
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v2 -Wall -Werror -Ibpf/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
 
-.PHONY: help lab notebooks test lint fmt bpf bench html image-check hub-check lock clean
+.PHONY: help lab notebooks test lint fmt bpf bench html image-check hub-check audit lock clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
@@ -65,6 +65,11 @@ image-check: ## build the container image and try it: check, kernel tests, noteb
 
 hub-check: build/hub.stamp ## start a JupyterHub, and let three users run notebooks at the same time
 	@build/hub/bin/python tests/hub_check.py
+
+# --strict: a package that could not be looked up is a failure, not a silence.
+audit: .venv/dev.stamp ## ask the advisory database of PyPI about every pinned Python package
+	@.venv/bin/uv tool run pip-audit --strict --disable-pip --require-hashes \
+		-r requirements.lock -r requirements-dev.lock -r deploy/jupyterhub/requirements.txt
 
 # Keeps what is pinned as far as pyproject.toml allows; `make lock UPGRADE=--upgrade` takes the newest of everything.
 lock: .venv/dev.stamp ## pin the Python packages anew: requirements.lock (running), requirements-dev.lock (everything)
