@@ -19,9 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import replay_vectors
-from mutant_list import MUTANTS, Mutant
+from mutant_list import MUTANTS
 
+from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.compiler import BPF_DIR
+from kmesh_lab.testing.mutants import Mutant
 
 VECTORS = Path(__file__).with_name("data") / "vectors"
 
@@ -55,12 +57,10 @@ def judge(mutant: Mutant) -> Verdict:
         bpf = Path(folder) / "bpf"
         shutil.copytree(BPF_DIR, bpf)
         file = bpf / mutant.file
-        text = file.read_text()
-        if text.count(mutant.old) != 1:
-            return Verdict(
-                mutant, error=f"bpf/{mutant.file} holds {mutant.old!r} {text.count(mutant.old)} times, not once"
-            )
-        file.write_text(text.replace(mutant.old, mutant.new))
+        try:
+            file.write_text(mutant.plant(file.read_text()))
+        except LabError as error:
+            return Verdict(mutant, error=str(error))
         status, lines = replay(bpf, mutant.killers)
     if status not in (0, 1) or not lines:
         return Verdict(mutant, error=" ".join(lines) or f"exit status {status}")
