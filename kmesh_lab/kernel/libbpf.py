@@ -19,6 +19,7 @@ __all__ = [
     "MapCreateOptions",
     "MapInfo",
     "ProgramLoadOptions",
+    "TestRunOptions",
     "btf_of",
     "call",
     "libbpf",
@@ -42,6 +43,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_lookup_batch": (_INT, [_INT, _PTR, _PTR, _PTR, _PTR, _PTR, _PTR]),
     "bpf_link_create": (_INT, [_INT, _INT, _INT, _PTR]),
     "bpf_raw_tracepoint_open": (_INT, [_STR, _INT]),
+    "bpf_prog_test_run_opts": (_INT, [_INT, _PTR]),
     "bpf_prog_attach": (_INT, [_INT, _INT, _INT, _UINT]),
     "bpf_obj_get_info_by_fd": (_INT, [_INT, _PTR, _PTR]),
     "bpf_btf_get_fd_by_id": (_INT, [_UINT]),
@@ -80,7 +82,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
 class _Options(ctypes.Structure):
     """An options struct of libbpf: its first member is its own size, so that old and new libraries understand it."""
 
-    def __init__(self, **values: int) -> None:
+    def __init__(self, **values: int | bytes) -> None:
         super().__init__(sz=ctypes.sizeof(self), **values)
 
 
@@ -110,6 +112,17 @@ class ProgramLoadOptions(_Options):
         ("log_level", _UINT),
         ("log_size", _UINT),
         ("log_buf", ctypes.c_void_p),
+    ]
+
+
+class TestRunOptions(_Options):
+    """``struct bpf_test_run_opts`` of libbpf's bpf.h, without its last members."""
+
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        *(("data_in", _STR), ("data_out", _PTR), ("data_size_in", _UINT), ("data_size_out", _UINT)),
+        *(("ctx_in", _PTR), ("ctx_out", _PTR), ("ctx_size_in", _UINT), ("ctx_size_out", _UINT)),
+        *(("retval", _UINT), ("repeat", _INT), ("duration", _UINT)),
     ]
 
 

@@ -113,7 +113,5 @@ def _table(title: str, rows: Sequence[tuple[str, str, str]]) -> str:
     if not rows:
         return ""
     head = f"<tr><th></th><th {_LEFT}>{title}</th><th></th></tr>"
-    body = "".join(
-        "<tr>" + "".join(f"<td {_LEFT}>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows
-    )
+    body = "".join("<tr>" + "".join(f"<td {_LEFT}>{html.escape(text)}</td>" for text in row) + "</tr>" for row in rows)
     return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"

@@ -27,8 +27,9 @@ def grade(subject: str, tests: Iterable[Test], mutants: Sequence[str] | None = N
 
     A test is a function whose parameters name what it needs: ``lab``, ``n1``, ``shop``, ``near`` and, for "tlv",
     ``waypoint``, ``inventory`` (behind the waypoint) and ``direct``; for "locality" ``twin``, ``far``, ``remote``, the
-    nodes, and ``publish(policy, *endpoints)``, which returns the service. ``mutants`` are the names of those to try, all
-    by default. A test that fails on the real programs, or not every time, kills no mutant.
+    nodes, and ``publish(policy, *endpoints)``, which returns the service. ``mutants`` are the names of those to try,
+    all by default. A test that fails on the real programs, or not every time, kills no mutant. Raises `LabError` for
+    what is no test of the subject.
 
     >>> grade("tlv", [test_the_tlv_has_16_bytes])
     <Grade tlv: 9 of 12 mutants killed by 1 test>
@@ -46,7 +47,9 @@ def grade(subject: str, tests: Iterable[Test], mutants: Sequence[str] | None = N
     if not good or any(ran.outcome in ("hung", "died") for ran in first):
         return Grade(subject, tuple(_result(ran) for ran in first), tuple(Survival(mutant) for mutant in tried))
     jobs = [Job(_REAL, images[0], subject, good)]
-    jobs += [Job(each.name, built, subject, good, fail_fast=True) for each, built in zip(tried, images[1:], strict=True)]
+    jobs += [
+        Job(each.name, built, subject, good, fail_fast=True) for each, built in zip(tried, images[1:], strict=True)
+    ]
     outcomes = {job.name: ran for job, ran in run_jobs(jobs, _AT_ONCE)}
     again = {ran.test: ran for ran in outcomes[_REAL] if ran.outcome != "passed"}
     results = tuple(_result(ran, again.get(ran.test)) for ran in first)

@@ -85,7 +85,9 @@ def arguments(test: Test) -> list[str]:
 def check_test(subject: str, test: Any) -> None:
     """Raise `LabError` if this is no test of the subject."""
     if not callable(test):
-        raise LabError(f"{test!r} is no test: expected a function that asserts something, such as def test_tlv(shop): …")
+        raise LabError(
+            f"{test!r} is no test: expected a function that asserts something, such as def test_tlv(shop): …"
+        )
     unknown = [name for name in arguments(test) if name not in _NAMES[subject]]
     if unknown:
         known = choices(_NAMES[subject])

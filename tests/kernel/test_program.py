@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from learner_c import REFUSING, run
+from learner_c import REFUSING
 
 from kmesh_lab.errors import LabError, NotPrivileged
 from kmesh_lab.kernel.libbpf import call
 from kmesh_lab.kernel.program import Module
+from kmesh_lab.kernel.testrun import run_on_packet
 
 pytestmark = pytest.mark.root
 
@@ -150,7 +151,7 @@ def test_the_program_uses_the_maps_of_its_own_module(load):
     first, second = load(text), load(text)
     program = first.load("count")
 
-    run(program, times=3)
+    run_on_packet(program, times=3)
 
     assert first.maps["calls"].lookup(bytes(4)) == (3).to_bytes(8, "little")
     assert second.maps["calls"].lookup(bytes(4)) == bytes(8)

@@ -5,9 +5,9 @@ import threading
 import time
 
 import pytest
-from learner_c import run
 
 from kmesh_lab.kernel.ringbuf import RingBuffer
+from kmesh_lab.kernel.testrun import run_on_packet
 
 pytestmark = pytest.mark.root
 
@@ -52,7 +52,7 @@ def module(load):
 @pytest.fixture
 def tell(module):
     program = module.load("tell")
-    return lambda times=1: run(program, times)
+    return lambda times=1: run_on_packet(program, times=times)
 
 
 @pytest.fixture
