@@ -8,6 +8,7 @@ from kmesh_lab.widgets.decision_path import DecisionPath
 from kmesh_lab.widgets.event_stream import EventStream
 from kmesh_lab.widgets.locality_panel import LocalityPanel
 from kmesh_lab.widgets.map_inspector import MapInspector
+from kmesh_lab.widgets.mock_interview import MockInterview
 from kmesh_lab.widgets.path_microscope import PathMicroscope
 from kmesh_lab.widgets.prediction import Prediction
 from kmesh_lab.widgets.tlv_inspector import TlvInspector
@@ -19,6 +20,7 @@ __all__ = [
     "EventStream",
     "LocalityPanel",
     "MapInspector",
+    "MockInterview",
     "PathMicroscope",
     "Prediction",
     "TlvInspector",

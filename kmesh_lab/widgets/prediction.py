@@ -37,7 +37,7 @@ class Prediction(View):
             raise ValueError(f"a prediction needs two choices or more, {question!r} has {len(meant)}")
         self._shown = tuple(shown)
         value = getattr(observed, "name", observed)
-        happened = [text for text, stands_for in meant.items() if _is(value, stands_for)]
+        happened = [text for text, means in meant.items() if _is(observed, means) or _is(value, means)]
         super().__init__(
             question=question,
             choices=list(meant),

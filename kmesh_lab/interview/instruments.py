@@ -1,0 +1,113 @@
+"""What the proofs look at beside the lab's own views: processes, interfaces, and programs in the kernel."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from kmesh_lab.errors import VerifierError
+from kmesh_lab.kernel.libbpf import MapInfo, call, object_info
+from kmesh_lab.kernel.maps import Map
+from kmesh_lab.kernel.program import Module, Program
+
+__all__ = ["MAP_TYPES", "counting_runs", "map_type", "packets", "program_info", "refusal", "switches", "test_run"]
+
+MAP_TYPES = {1: "hash", 2: "array", 3: "prog_array", 18: "sockhash", 24: "sk_storage", 27: "ringbuf"}  # linux/bpf.h
+PACKET = b"\x00" * 12 + b"\x08\x00" + b"\x45" + b"\x00" * 99  # Ethernet, the first byte of IPv4
+_RUN_TIME = 0  # BPF_STATS_RUN_TIME
+_PRELUDE = "#define SEC(name)\n"  # the loader finds the word, C need not: bpf/include/maps.h
+
+
+class _TestRun(ctypes.Structure):
+    """The beginning of ``struct bpf_test_run_opts`` of libbpf's bpf.h."""
+
+    _fields_ = [
+        ("sz", ctypes.c_size_t),
+        ("data_in", ctypes.c_char_p),
+        ("data_out", ctypes.c_void_p),
+        ("data_size_in", ctypes.c_uint32),
+        ("data_size_out", ctypes.c_uint32),
+        ("ctx_in", ctypes.c_void_p),
+        ("ctx_out", ctypes.c_void_p),
+        ("ctx_size_in", ctypes.c_uint32),
+        ("ctx_size_out", ctypes.c_uint32),
+        ("retval", ctypes.c_uint32),
+        ("repeat", ctypes.c_int),
+        ("duration", ctypes.c_uint32),
+    ]
+
+
+def test_run(program: Program) -> str:
+    """Ask the kernel to run a program on one made-up packet: ``returned 1``, or the error, such as ``ENOTSUPP``."""
+    options = _TestRun(sz=ctypes.sizeof(_TestRun), data_in=PACKET, data_size_in=len(PACKET), repeat=1)
+    try:
+        call("bpf_prog_test_run_opts", program.fd, ctypes.byref(options))
+    except OSError as error:
+        known = {**errno.errorcode, 524: "ENOTSUPP"}  # 524 is the kernel's own, errno.h does not have it
+        return known.get(error.errno or 0, str(error.errno))
+    return f"returned {options.retval}"
+
+
+@contextmanager
+def counting_runs(program: Program) -> Iterator[dict[str, int]]:
+    """How often a program ran in the block, and for how many nanoseconds: ``{"run_cnt": …, "run_time_ns": …}``."""
+    counted: dict[str, int] = {}
+    switch = call("bpf_enable_stats", _RUN_TIME)
+    try:
+        before = _counts(program)
+        yield counted
+        counted.update({name: value - before[name] for name, value in _counts(program).items()})
+    finally:
+        os.close(switch)
+
+
+def _counts(program: Program) -> dict[str, int]:
+    lines = Path(f"/proc/self/fdinfo/{program.fd}").read_text().splitlines()
+    info = dict(line.split(":", 1) for line in lines)
+    return {name: int(info[name]) for name in ("run_cnt", "run_time_ns")}
+
+
+def program_info(program: Program) -> dict[str, str]:
+    """What the kernel says about a program: prog_id, prog_type, prog_jited, verified_insns …"""
+    lines = Path(f"/proc/self/fdinfo/{program.fd}").read_text().splitlines()
+    return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
+
+
+def map_type(of: Map) -> str:
+    """The type of a map, from the kernel."""
+    number = object_info(of.fd, MapInfo).type
+    return MAP_TYPES.get(number, str(number))
+
+
+def refusal(c: str) -> str:
+    """Compile one C function and load it: "" when the verifier takes it, else its reason."""
+    with tempfile.TemporaryDirectory(prefix="kmesh-lab-") as folder:
+        path = Path(folder) / "claim.c"
+        path.write_text(_PRELUDE + c)
+        try:
+            module = Module(path)
+        except VerifierError as error:
+            return str(error).partition(". The whole log")[0].replace(f"{path}", "claim.c")
+        module.close()
+        return ""
+
+
+def packets(pid: int) -> dict[str, int]:
+    """Interface → packets received, in the network namespace of a process."""
+    lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    split = [line.replace(":", " ").split() for line in lines]
+    return {fields[0]: int(fields[2]) for fields in split}
+
+
+def switches(pid: int) -> int:
+    """How often the threads of a process have slept: each time the kernel had to switch back to it."""
+    total = 0
+    for status in Path(f"/proc/{pid}/task").glob("*/status"):
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        total += int(fields["voluntary_ctxt_switches"])
+    return total
