@@ -65,11 +65,12 @@ def jupyterlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     token = secrets.token_hex(16)
     own = {f"JUPYTER_{part}_DIR": str(home / part.lower()) for part in ("CONFIG", "DATA", "RUNTIME")}
     lab = {f"JUPYTERLAB_{part}_DIR": str(home / part.lower()) for part in ("SETTINGS", "WORKSPACES")}
+    ours = {"XDG_DATA_HOME": str(home / "share")}  # weak spots of the tests are not those of who runs them
     command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ip=127.0.0.1", "--port=0"]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
             [*command, f"--ServerApp.root_dir={folder}", "--expose-app-in-browser"],
-            env={**os.environ, **own, **lab, "JUPYTER_TOKEN": token, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, **own, **lab, **ours, "JUPYTER_TOKEN": token, "PYTHONPATH": str(REPOSITORY)},
             stdout=log,
             stderr=log,
         )

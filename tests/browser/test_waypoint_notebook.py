@@ -12,16 +12,23 @@ from .conftest import Notebook
 pytestmark = [pytest.mark.root, pytest.mark.browser, pytest.mark.timeout(180)]
 
 
-def test_the_sixteen_bytes_are_captured_walked_to_changed_and_marked(open_notebook: Callable[[str], Notebook]) -> None:
+def test_the_sixteen_bytes_are_predicted_captured_walked_to_changed_and_marked(
+    open_notebook: Callable[[str], Notebook],
+) -> None:
     notebook = open_notebook("04-waypoint-and-tlv")
     page = notebook.page
     page.set_viewport_size({"width": 1280, "height": 1400})
     notebook.run_all(90)
 
-    wire = page.locator(".jp-OutputArea-output table").filter(has_text="segments[0]").first
+    asked = page.locator(".kl-predict").filter(has_text="How many bytes reach the waypoint")
+    expect(asked.get_by_role("table")).to_have_count(0)
+    asked.get_by_label("29, in one").check()
+    asked.get_by_role("button", name="Commit the prediction").click()
+    expect(asked.get_by_role("status")).to_contain_text("29, in two")
+    wire = asked.get_by_role("table")
     expect(wire.get_by_role("row").filter(has_text="segments[0]")).to_contain_text("KmeshTLV 10.96.0.10 port 80")
     expect(wire.get_by_role("row").filter(has_text="segments[1]")).to_contain_text("GET /stock/42")
-    notebook.pictures(wire, "04-wire")
+    notebook.pictures(asked, "04-wire")
     assert "left behind" in notebook.text()
 
     path = page.locator(".kl-dp")
