@@ -50,7 +50,6 @@ _STAMPING = 0.05  # seconds, once in a process
 _SHOWN = 40  # characters of a payload in a table
 _EPHEMERAL = range(32768, 61000)  # net.ipv4.ip_local_port_range: another one for each connection
 
-
 _Frame = tuple[bytes, int, EDecimal]  # the bytes, the direction, the time
 
 
