@@ -6,18 +6,18 @@ exercise      Exercise: a task and a check
 verdict       Verdict: right or wrong, and why
 prediction    guesses held against what happened
 bench         the labs in which answers are tried
-one_connect, four_maps, locality, waypoint_and_tlv      the exercises of notebooks 01, 02, 03, 04
+one_connect, four_maps, locality, waypoint_and_tlv, reports      the exercises of notebooks 01 to 05
 readers       tries a learner's reader of TLVs on real connections
-instruments   attempt(), connecting(): a connect that may fail, many while something else goes on
+instruments   attempt(), connecting(), keep_asking(): a connect that may fail, many in the background, one that lasts
 listener      Listener: a pod in the place of a waypoint, whose sockets the notebook reads itself
 priorities    explain(): why an endpoint has its priority
 """
 
 from kmesh_lab.display import choices
 from kmesh_lab.errors import LabError
-from kmesh_lab.exercises import four_maps, locality, one_connect, waypoint_and_tlv
+from kmesh_lab.exercises import four_maps, locality, one_connect, reports, waypoint_and_tlv
 from kmesh_lab.exercises.exercise import Exercise
-from kmesh_lab.exercises.instruments import Attempt, attempt, connecting
+from kmesh_lab.exercises.instruments import Attempt, attempt, connecting, keep_asking
 from kmesh_lab.exercises.listener import Listener
 from kmesh_lab.exercises.priorities import Priorities, explain
 from kmesh_lab.exercises.verdict import Verdict
@@ -33,9 +33,10 @@ __all__ = [
     "exercise",
     "exercises",
     "explain",
+    "keep_asking",
 ]
 
-_PARTS = (one_connect, four_maps, locality, waypoint_and_tlv)
+_PARTS = (one_connect, four_maps, locality, waypoint_and_tlv, reports)
 _ALL: dict[str, Exercise] = {each.id: each for part in _PARTS for each in part.EXERCISES}
 
 

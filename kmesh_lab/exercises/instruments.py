@@ -1,8 +1,9 @@
-"""Two ways to connect that a lesson needs: one that may fail, and many while something else goes on."""
+"""Ways to connect that a lesson needs: one that may fail, many while something else goes on, one that lasts."""
 
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from kmesh_lab.datapath.decision import Decision
 from kmesh_lab.datapath.rows import address_text
 from kmesh_lab.display import one_line
-from kmesh_lab.lab.connection import Connects
+from kmesh_lab.lab.connection import Connection, Connects
 from kmesh_lab.lab.pod import Pod, Target
 from kmesh_lab.mesh import Service
 
-__all__ = ["Attempt", "Meanwhile", "attempt", "connecting"]
+__all__ = ["Attempt", "Meanwhile", "attempt", "connecting", "keep_asking"]
 
 _ASIDE = ("CONNECT", "VERDICT", "ESTABLISHED", "CLOSED")  # steps that read no map
+_BETWEEN = 0.2  # seconds between an answer and the next question
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,3 +87,15 @@ def connecting(pod: Pod, service: Service, port: int | None = None, *, pause: fl
         yield meanwhile
     finally:
         meanwhile.end(pod.tally(pod.process.request("loop_stop", loop=loop)))
+
+
+def keep_asking(connection: Connection, seconds: float = 6.0, path: str = "/stock/42") -> int:
+    """Ask on one connection again and again, for so many seconds; returns how often there was an answer."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= 60:
+        raise ValueError(f"seconds {seconds!r}: expected a number, more than 0 and at most 60")
+    answers, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        connection.get(path)
+        answers += 1
+        time.sleep(_BETWEEN)
+    return answers

@@ -8,7 +8,7 @@ from typing import Any
 
 from kmesh_lab.exercises.verdict import Finding, Mistake
 
-__all__ = ["NOBODY", "Case", "compare"]
+__all__ = ["NOBODY", "Case", "Number", "compare", "compare_numbers"]
 
 NOBODY = "nobody"
 
@@ -31,12 +31,44 @@ def compare(cases: Collection[Case], answer: Any, names: Collection[str], nobody
 
     ``nobody`` is the word for an empty set, "0" where the question is how many.
     """
+    guesses = _guesses({case.name for case in cases}, answer)
+    return [_finding(case, guesses.get(case.name), names, nobody) for case in cases]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A question of how many or how much; ``because`` explains the answer, ``traps`` certain wrong ones."""
+
+    name: str
+    number: int
+    because: str
+    traps: Mapping[int, str] = field(default_factory=dict)
+
+
+def compare_numbers(cases: Collection[Number], answer: Any) -> list[Finding]:
+    """Hold predictions (case name → number) against what happened; any number may be answered."""
+    guesses = _guesses({case.name for case in cases}, answer)
+    return [_number(case, guesses.get(case.name)) for case in cases]
+
+
+def _number(case: Number, guess: Any) -> Finding:
+    kernel = str(case.number)
+    if guess is None:
+        return Finding(case.name, "", kernel, "open")
+    if type(guess) is not int:
+        return Finding(case.name, repr(guess), kernel, "wrong", "expected a number")
+    right = guess == case.number
+    why = "" if right else case.traps.get(guess, case.because)
+    return Finding(case.name, str(guess), kernel, "right" if right else "wrong", why)
+
+
+def _guesses(names: Collection[str], answer: Any) -> Mapping[str, Any]:
     if not isinstance(answer, Mapping):
         raise Mistake(f"The answer is {answer!r}: expected a dict with a guess for each case.")
-    unknown = [str(key) for key in answer if key not in {case.name for case in cases}]
+    unknown = [str(key) for key in answer if key not in names]
     if unknown:
         raise Mistake(f"There is no case {', '.join(map(repr, unknown))}; keep the keys as they are in the cell.")
-    return [_finding(case, answer.get(case.name), names, nobody) for case in cases]
+    return answer
 
 
 def _finding(case: Case, guess: Any, names: Collection[str], nobody: str) -> Finding:

@@ -162,7 +162,8 @@ class EventStream(View):
             self._draw()  # at least to say that it was heard
 
     def on_open(self) -> None:
-        """A page shows the stream."""
+        """A page shows the stream; by then the lab may be closed."""
+        self.refresh()
         if not self._state:
             self.start()
 

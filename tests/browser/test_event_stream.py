@@ -177,3 +177,16 @@ def test_names_and_payloads_are_text(open_cells: Open) -> None:
     assert notebook.page.locator("img[src='x']").count() == 0
     assert notebook.page.evaluate("() => window.ran") is None
     assert (notebook.outside, notebook.errors) == ([], [])
+
+
+def test_the_notebook_runs_and_its_stream_says_that_the_lab_is_closed(open_notebook: Callable[[str], Notebook]) -> None:
+    notebook = open_notebook("05-what-a-socket-reports")
+    notebook.page.set_viewport_size({"width": 1280, "height": 1100})
+    notebook.run_all(120)
+    shown = notebook.page.locator(".kl-ev")
+    expect(tile(shown, "lost")).to_have_text("0")
+    expect(shown.locator(".kl-ev-state").first).to_contain_text("The lab is closed")
+    assert "left behind" in notebook.text()
+    shown.scroll_into_view_if_needed()
+    notebook.screenshot("05-what-a-socket-reports")
+    assert (notebook.outside, notebook.errors) == ([], [])

@@ -119,6 +119,21 @@ def forgetful(sock: socket.socket) -> Any:
     return *solutions("04.3")["04.3"](sock)[:2], b""
 
 
+def both_sides(events: Any) -> Any:
+    return {event.source[0]: event.sent_bytes for event in events if event.state == "CLOSE"}
+
+
+def with_the_tlv(events: Any) -> Any:
+    without = [event for event in events if event.destination[1] != 15019]
+    if len(without) == len(events):
+        return solutions("05.3")["05.3"](events)
+    return {event.source[0]: event.sent_bytes - 2 for event in events if event.direction == "OUTBOUND"}
+
+
+def closed_ones_only(events: Any) -> Any:
+    return solutions("05.3")["05.3"]([event for event in events if event.state == "CLOSE"])
+
+
 WRONG = [
     ("01.1", lambda: guesses("01.1", "visitor", "inventory-a"), "n2 has maps"),
     ("01.1", lambda: guesses("01.1", "stranger", "nobody"), "the mesh leaves the destination as it is"),
@@ -177,13 +192,23 @@ WRONG = [
     ("04.3", lambda: patient, "after 2 s it still reads. At the end of a stream recv returns b''"),
     ("04.3", lambda: little_endian, "Network order puts the high byte first"),
     ("04.3", lambda: forgetful, "Of the request 0 of 13 bytes are left"),
+    ("05.1", lambda: guesses("05.1", "closed port", 2), "A refused connect is never established"),
+    ("05.1", lambda: guesses("05.1", "stranger", 4), "its own side is silent"),
+    ("05.1", lambda: guesses("05.1", "received_bytes", 7), "the SYN came before the accepting socket existed"),
+    ("05.1", lambda: guesses("05.1", "through a waypoint", 7), "The TLV has been sent by this socket"),
+    ("05.2", lambda: 1927, "One connect is more than one record"),
+    ("05.2", lambda: 963, "Both sides are on n1"),
+    ("05.2", lambda: 480, "480 is not the largest"),
+    ("05.3", lambda: both_sides, "Count one side only"),
+    ("05.3", lambda: with_the_tlv, "the first sixteen bytes are the TLV"),
+    ("05.3", lambda: closed_ones_only, "of one connection only the newest counts"),
 ]
 
 
 def test_each_notebook_has_three_exercises_predict_change_build() -> None:
     kinds = {number[:2]: [each.kind for each in exercises() if each.id[:2] == number[:2]] for number in NUMBERS}
 
-    assert kinds == {part: ["predict", "change", "build"] for part in ("01", "02", "03", "04")}
+    assert kinds == {part: ["predict", "change", "build"] for part in ("01", "02", "03", "04", "05")}
 
 
 @each_exercise

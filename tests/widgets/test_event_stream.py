@@ -273,6 +273,16 @@ def test_the_end_of_the_lab_ends_a_run(day: Shop) -> None:
     assert threads() == []
 
 
+def test_a_page_that_opens_after_the_end_of_the_lab_says_so(day: Shop) -> None:
+    stream = EventStream(day.lab)
+    day.lab.close()
+
+    stream._heard({"do": "open", "message": 1})
+
+    assert stream.frame["state"].startswith("The lab is closed")
+    assert (stream.frame["error"], threads()) == ("", [])
+
+
 def test_nonsense_from_the_page_is_an_answer_and_no_traceback(day: Shop) -> None:
     stream = EventStream(day.lab)
     for wish in (
