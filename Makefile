@@ -53,7 +53,7 @@ build/sendmsg_proxy_v2.o: bpf/sendmsg.c | apt-test # for waypoints that are stoc
 	clang $(BPF_FLAGS) -DKL_PROXY_V2 -MMD -MP -c $< -o $@
 -include $(BPF_OBJECTS:.o=.d)
 
-bench: .venv/run.stamp ## the README's numbers
+bench: .venv/dev.stamp ## the README's numbers
 	@.venv/bin/python -m benchmarks
 
 html: .venv/run.stamp ## the notebooks with their outputs as HTML that needs no network, and slides, in build/html

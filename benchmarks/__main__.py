@@ -19,6 +19,7 @@ NAMES = (
     "connect",
     "events",
     "many",
+    "widgets",
 )  # modules of this package, each with a function `figures()`
 
 _NICE = -10  # before the rest of the machine, so that the figures are about us

@@ -3,197 +3,44 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
-from playwright.sync_api import BrowserContext, Locator, Page, Route, sync_playwright
+from playwright.sync_api import BrowserContext
 
-REPOSITORY = Path(__file__).parents[2]
-SCREENSHOTS = REPOSITORY / "build" / "screenshots"
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-]
-SETTINGS = {
-    "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
-    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
-        "fetchNews": "false",
-        "checkForUpdates": False,
-        "doNotDisturbMode": True,
-    },
-    "@jupyterlab/docmanager-extension/plugin.jupyterlab-settings": {"autosave": False},
-}
+from benchmarks import browser
+from benchmarks.browser import REPOSITORY, Notebook, Server
 
-
-@dataclass(frozen=True)
-class Server:
-    """A running JupyterLab: its folder, and how to reach it."""
-
-    folder: Path
-    url: str
-    token: str
+__all__ = ["Notebook", "Server"]
 
 
 @pytest.fixture(scope="package")
 def jupyterlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """JupyterLab on 127.0.0.1 over a copy of the notebooks, with a configuration of its own."""
-    home = tmp_path_factory.mktemp("jupyter")
-    folder = home / "work"
-    shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
-    for name, values in SETTINGS.items():
-        target = home / "settings" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(values))
-    token = secrets.token_hex(16)
-    own = {f"JUPYTER_{part}_DIR": str(home / part.lower()) for part in ("CONFIG", "DATA", "RUNTIME")}
-    lab = {f"JUPYTERLAB_{part}_DIR": str(home / part.lower()) for part in ("SETTINGS", "WORKSPACES")}
-    ours = {"XDG_DATA_HOME": str(home / "share")}  # weak spots of the tests are not those of who runs them
-    command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ip=127.0.0.1", "--port=0"]
-    with (home / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, f"--ServerApp.root_dir={folder}", "--expose-app-in-browser"],
-            env={**os.environ, **own, **lab, **ours, "JUPYTER_TOKEN": token, "PYTHONPATH": str(REPOSITORY)},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        yield Server(folder, _address(home / "runtime", process), token)
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def _address(runtime: Path, process: subprocess.Popen[bytes]) -> str:
-    """The address that the server wrote down, once it answers."""
-    for _ in range(300):
-        assert process.poll() is None, "JupyterLab ended before it was ready"
-        for info in runtime.glob("jpserver-*.json"):
-            server = json.loads(info.read_text())
-            try:
-                urllib.request.urlopen(f"{server['url']}api?token={server['token']}", timeout=1)
-            except OSError:
-                continue
-            return str(server["url"])
-        time.sleep(0.1)
-    raise AssertionError("JupyterLab did not answer within 30 s")
+    with browser.jupyterlab(tmp_path_factory.mktemp("jupyter")) as server:
+        yield server
 
 
 @pytest.fixture(scope="package")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
     """Debian's Chromium, headless."""
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("chromium")),
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            viewport={"width": 1280, "height": 1000},
-        )
+    with browser.chromium(tmp_path_factory.mktemp("chromium")) as context:
         yield context
-        context.close()
-
-
-@dataclass
-class Notebook:
-    """A notebook open in JupyterLab; ``outside`` and ``errors`` collect what should not happen."""
-
-    page: Page
-    outside: list[str]
-    errors: list[str]
-
-    def run_all(self, seconds: float = 60) -> None:
-        """Run every cell and wait until the last one has its number and none is running."""
-        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
-        self.page.wait_for_function(_FINISHED, timeout=seconds * 1000)
-
-    def text(self) -> str:
-        """All outputs of the notebook as the reader sees them."""
-        return "\n".join(self.page.locator(".jp-Notebook .jp-OutputArea-output").all_inner_texts())
-
-    def screenshot(self, name: str) -> None:
-        """Keep a picture of the page as a build artefact."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
-
-    def ask(self, code: str) -> str:
-        """What ``str(code)`` is in the notebook's kernel."""
-        return str(self.page.evaluate(_ASK, code))
-
-    def pictures(self, shown: Locator, name: str) -> None:
-        """Keep a picture of one part of the page in both themes; the light one stays."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        for theme in ("Dark", "Light"):
-            self.page.evaluate(
-                "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${theme}`})",
-                theme,
-            )
-            self.page.wait_for_function(
-                "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
-            )
-            self.page.wait_for_timeout(500)  # the new style sheet
-            shown.screenshot(path=str(SCREENSHOTS / f"{name}-{theme.lower()}.png"))
-
-
-_ASK = """async (code) => {
-    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
-    const future = kernel.requestExecute({code: "", user_expressions: {it: `str((${code}))`}});
-    const it = (await future.done).content.user_expressions.it;
-    return it.data ? it.data["text/plain"].slice(1, -1) : `${it.ename}: ${it.evalue}`;
-}"""
-
-_FINISHED = """() => {
-    const notebook = window.jupyterapp.shell.currentWidget.content;
-    const cells = notebook.widgets.filter(cell => cell.model.type === 'code').map(cell => cell.model.sharedModel);
-    const failed = cells.some(cell => cell.outputs.some(output => output.output_type === 'error'));
-    const busy = document.querySelector('.jp-Notebook .jp-InputPrompt')?.innerText.includes('*');
-    return failed || (cells.every(cell => cell.executionState !== 'running' && cell.execution_count) && !busy);
-}"""
 
 
 @pytest.fixture
 def open_content(jupyterlab: Server, chromium: BrowserContext):  # type: ignore[no-untyped-def]
     """``open_content(name, notebook as JSON)`` opens a notebook of the test's own and waits for its kernel."""
-    pages: list[Page] = []
+    opened: list[Notebook] = []
 
     def open_it(name: str, content: dict[str, Any]) -> Notebook:
-        copy = jupyterlab.folder / "notebooks" / f"{name}-{secrets.token_hex(3)}.ipynb"
-        copy.write_text(json.dumps(content))
-        page = chromium.new_page()
-        pages.append(page)
-        notebook = Notebook(page, [], [])
-        page.on("pageerror", lambda error: notebook.errors.append(str(error)))
-        page.route("**/*", lambda route: _only_local(route, notebook.outside))
-        # A workspace of its own: the shared one opens the notebooks of earlier tests again.
-        workspace = f"lab/workspaces/{copy.stem}/tree/notebooks/{copy.name}"
-        page.goto(f"{jupyterlab.url}{workspace}?token={jupyterlab.token}")
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        page.wait_for_function(
-            "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
-            timeout=60_000,
-        )
-        return notebook
+        opened.append(jupyterlab.open(chromium, name, content))
+        return opened[-1]
 
     yield open_it
-    for page in pages:
-        page.evaluate("() => window.jupyterapp.shell.currentWidget?.sessionContext?.shutdown()")
-        page.close()
+    for notebook in opened:
+        notebook.close()
 
 
 @pytest.fixture
@@ -214,17 +61,4 @@ def open_notebook(open_content: Callable[[str, dict[str, Any]], Notebook]) -> Ca
 def open_cells(open_content: Callable[[str, dict[str, Any]], Notebook]) -> Callable[[Sequence[str]], Notebook]:
     """``open_cells(["import kmesh_lab as km", …])`` opens a notebook of these code cells."""
 
-    def open_it(cells: Sequence[str]) -> Notebook:
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        return open_content("cells", notebook)
-
-    return open_it
-
-
-def _only_local(route: Route, outside: list[str]) -> None:
-    if route.request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
-        route.continue_()
-    else:
-        outside.append(route.request.url)
-        route.abort()
+    return lambda cells: open_content("cells", browser.notebook_of(cells))

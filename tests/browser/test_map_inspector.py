@@ -114,7 +114,7 @@ lab.apply(many, [km.Workload(f"w-{i}", address(i), node="n9", locality="x/y") fo
 """
 
 
-def test_ten_thousand_rows_are_paged_and_searched_quickly(open_cells: Open) -> None:
+def test_ten_thousand_rows_are_paged_and_searched(open_cells: Open) -> None:
     notebook = open_cells([SHOP, MANY])
     notebook.run_all()
     shown = notebook.page.locator(".kl-maps")
@@ -125,28 +125,8 @@ def test_ten_thousand_rows_are_paged_and_searched_quickly(open_cells: Open) -> N
     expect(shown.get_by_text("page 2 of 201")).to_be_visible()
     assert row(shown, "backend_uid").first.inner_text() != first
     assert row(shown, "backend_uid").count() == 50
-    took = notebook.page.evaluate(
-        """async () => {
-            const shown = document.querySelector(".kl-maps");
-            const field = shown.querySelector("input[type=search]");
-            const begin = performance.now();
-            field.value = "10.245.3.77";
-            field.dispatchEvent(new Event("input", {bubbles: true}));
-            let again = begin + 2000;  // a key that got lost on a busy machine is typed again
-            while (!shown.textContent.includes("1 of 10,003 rows")) {
-                await new Promise(done => setTimeout(done, 5));
-                if (performance.now() < again) continue;
-                again += 2000;
-                field.value = "";
-                field.dispatchEvent(new Event("input", {bubbles: true}));
-                await new Promise(done => setTimeout(done, 400));
-                field.value = "10.245.3.77";
-                field.dispatchEvent(new Event("input", {bubbles: true}));
-            }
-            return performance.now() - begin;
-        }"""
-    )
-    print(f"search in 10,000 rows, with 150 ms of waiting for the next key: {took:.0f} ms")
+    shown.get_by_role("searchbox").fill("10.245.3.77")
+    expect(shown.get_by_text("1 of 10,003 rows")).to_be_visible()
     expect(row(shown, "w-826")).to_be_visible()
     notebook.pictures(shown, "map-inspector-many")
     assert (notebook.outside, notebook.errors) == ([], [])

@@ -1,0 +1,203 @@
+"""A real JupyterLab and Debian's Chromium, for what is measured in the page; tests/browser uses the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from playwright.sync_api import BrowserContext, Locator, Page, Route, sync_playwright
+
+__all__ = ["REPOSITORY", "Notebook", "Server", "chromium", "jupyterlab", "notebook_of"]
+
+REPOSITORY = Path(__file__).parents[1]
+SCREENSHOTS = REPOSITORY / "build" / "screenshots"
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+SETTINGS = {
+    "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
+        "fetchNews": "false",
+        "checkForUpdates": False,
+        "doNotDisturbMode": True,
+    },
+    "@jupyterlab/docmanager-extension/plugin.jupyterlab-settings": {"autosave": False},
+}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running JupyterLab: its folder, and how to reach it."""
+
+    folder: Path
+    url: str
+    token: str
+
+    def open(self, context: BrowserContext, name: str, content: dict[str, Any]) -> Notebook:
+        """A notebook, written under a name of its own, in a new page, with its kernel ready."""
+        copy = self.folder / "notebooks" / f"{name}-{secrets.token_hex(3)}.ipynb"
+        copy.write_text(json.dumps(content))
+        page = context.new_page()
+        notebook = Notebook(page)
+        page.on("pageerror", lambda error: notebook.errors.append(str(error)))
+        page.route("**/*", lambda route: _only_local(route, notebook.outside))
+        # A workspace of its own: the shared one opens the notebooks of earlier tests again.
+        workspace = f"lab/workspaces/{copy.stem}/tree/notebooks/{copy.name}"
+        page.goto(f"{self.url}{workspace}?token={self.token}")
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+        page.wait_for_function(
+            "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+            timeout=60_000,
+        )
+        return notebook
+
+
+@contextmanager
+def jupyterlab(home: Path) -> Iterator[Server]:
+    """JupyterLab on 127.0.0.1 over a copy of the notebooks, with a configuration of its own in ``home``."""
+    folder = home / "work"
+    shutil.copytree(REPOSITORY / "notebooks", folder / "notebooks")
+    for name, values in SETTINGS.items():
+        target = home / "settings" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(values))
+    token = secrets.token_hex(16)
+    own = {f"JUPYTER_{part}_DIR": str(home / part.lower()) for part in ("CONFIG", "DATA", "RUNTIME")}
+    lab = {f"JUPYTERLAB_{part}_DIR": str(home / part.lower()) for part in ("SETTINGS", "WORKSPACES")}
+    ours = {"XDG_DATA_HOME": str(home / "share")}  # weak spots found here are not those of who runs this
+    command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ip=127.0.0.1", "--port=0"]
+    with (home / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, f"--ServerApp.root_dir={folder}", "--expose-app-in-browser"],
+            env={**os.environ, **own, **lab, **ours, "JUPYTER_TOKEN": token, "PYTHONPATH": str(REPOSITORY)},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield Server(folder, _address(home / "runtime", process), token)
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def _address(runtime: Path, process: subprocess.Popen[bytes]) -> str:
+    """The address that the server wrote down, once it answers."""
+    for _ in range(300):
+        assert process.poll() is None, "JupyterLab ended before it was ready"
+        for info in runtime.glob("jpserver-*.json"):
+            server = json.loads(info.read_text())
+            try:
+                urllib.request.urlopen(f"{server['url']}api?token={server['token']}", timeout=1)
+            except OSError:
+                continue
+            return str(server["url"])
+        time.sleep(0.1)
+    raise AssertionError("JupyterLab did not answer within 30 s")
+
+
+@contextmanager
+def chromium(profile: Path) -> Iterator[BrowserContext]:
+    """Debian's Chromium, headless."""
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(profile), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1000}
+        )
+        yield context
+        context.close()
+
+
+def notebook_of(cells: Sequence[str]) -> dict[str, Any]:
+    """A notebook of these code cells."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return dict(notebook)
+
+
+@dataclass
+class Notebook:
+    """A notebook open in JupyterLab; ``outside`` and ``errors`` collect what should not happen."""
+
+    page: Page
+    outside: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def run_all(self, seconds: float = 60) -> None:
+        """Run every cell and wait until the last one has its number and none is running."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        self.page.wait_for_function(_FINISHED, timeout=seconds * 1000)
+
+    def text(self) -> str:
+        """All outputs of the notebook as the reader sees them."""
+        return "\n".join(self.page.locator(".jp-Notebook .jp-OutputArea-output").all_inner_texts())
+
+    def screenshot(self, name: str) -> None:
+        """Keep a picture of the page as a build artefact."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
+
+    def ask(self, code: str) -> str:
+        """What ``str(code)`` is in the notebook's kernel."""
+        return str(self.page.evaluate(_ASK, code))
+
+    def pictures(self, shown: Locator, name: str) -> None:
+        """Keep a picture of one part of the page in both themes; the light one stays."""
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        for theme in ("Dark", "Light"):
+            self.page.evaluate(
+                "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${theme}`})",
+                theme,
+            )
+            self.page.wait_for_function(
+                "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
+            )
+            self.page.wait_for_timeout(500)  # the new style sheet
+            shown.screenshot(path=str(SCREENSHOTS / f"{name}-{theme.lower()}.png"))
+
+    def close(self) -> None:
+        """End the kernel and the page."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget?.sessionContext?.shutdown()")
+        self.page.close()
+
+
+_ASK = """async (code) => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    const future = kernel.requestExecute({code: "", user_expressions: {it: `str((${code}))`}});
+    const it = (await future.done).content.user_expressions.it;
+    return it.data ? it.data["text/plain"].slice(1, -1) : `${it.ename}: ${it.evalue}`;
+}"""
+
+_FINISHED = """() => {
+    const notebook = window.jupyterapp.shell.currentWidget.content;
+    const cells = notebook.widgets.filter(cell => cell.model.type === 'code').map(cell => cell.model.sharedModel);
+    const failed = cells.some(cell => cell.outputs.some(output => output.output_type === 'error'));
+    const busy = document.querySelector('.jp-Notebook .jp-InputPrompt')?.innerText.includes('*');
+    return failed || (cells.every(cell => cell.executionState !== 'running' && cell.execution_count) && !busy);
+}"""
+
+
+def _only_local(route: Route, outside: list[str]) -> None:
+    if route.request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
+        route.continue_()
+    else:
+        outside.append(route.request.url)
+        route.abort()
