@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import Address, address_text
@@ -21,6 +22,7 @@ __all__ = ["Picture", "Way", "draw"]
 _INK, _SOFT, _LINE = "#1f2937", "#6b7280", "#9ca3af"
 _FILL = {"node": "#f3f4f6", "pod": "#ffffff", "waypoint": "#fef3c7", "service": "#dbeafe"}
 _TAKEN = "#b91c1c"  # the connection; also dashed or solid, so that it does not depend on the colour
+_SERVICES, _NAMED = 6, 30  # in one picture; names in one list
 _DASHES = {"gone": "1 5", "outside": "9 4 2 4"}  # of a solid line that is no open connection
 
 
@@ -77,7 +79,8 @@ class Picture:
 
 def draw(nodes: Sequence[Node], publications: Iterable[Publication], ways: Sequence[Way] = ()) -> Picture:
     """Draw nodes with their pods, services with their endpoints, and the ways of connections."""
-    shown = [each for each in publications if "waypoint" not in each.service.key]
+    everything = [each for each in publications if "waypoint" not in each.service.key]
+    shown = everything[:_SERVICES]
     services = service_boxes(len(shown))
     places, pods = node_boxes(nodes, MARGIN + (SERVICE_HEIGHT + 56 if shown else 0))
     height = max((box.y + box.height for box in places), default=0) + MARGIN
@@ -103,7 +106,7 @@ def draw(nodes: Sequence[Node], publications: Iterable[Publication], ways: Seque
         *_ways(ways, shown, services, pods),
         *legend,
     ]
-    text = _sentence(nodes, shown, ways)
+    text = _sentence(nodes, everything, ways)
     root = {
         "xmlns": "http://www.w3.org/2000/svg",
         "viewBox": f"0 0 {WIDTH} {height:.0f}",
@@ -230,14 +233,23 @@ def _curve(
     return Shape("path", {"d": d, "fill": "none", **look}, part=part, key=key)
 
 
-def _sentence(nodes: Sequence[Node], shown: Sequence[Publication], ways: Sequence[Way]) -> str:
-    where = "; ".join(f"{node.name} ({node.place.locality}): {', '.join(node.pods) or 'no pods'}" for node in nodes)
-    ends = [", ".join(_end(end.name, end.healthy) for end in each.endpoints) or "no endpoint" for each in shown]
-    services = [f"{each.service.name} at {each.service.vips[0]}" for each in shown]
-    behind = "; ".join(f"{service}: {names}" for service, names in zip(services, ends, strict=True))
+def _sentence(nodes: Sequence[Node], services: Sequence[Publication], ways: Sequence[Way]) -> str:
+    where = "; ".join(f"{node.name} ({node.place.locality}): {_few(node.pods) or 'no pods'}" for node in nodes)
+    ends = [_few([_end(end.name, end.healthy) for end in each.endpoints]) for each in services[:_SERVICES]]
+    behind = [
+        f"{each.service.name} at {each.service.vips[0]}: {names or 'no endpoint'}"
+        for each, names in zip(services[:_SERVICES], ends, strict=True)
+    ]
+    behind += [f"and {len(services) - _SERVICES:,} more"] if len(services) > _SERVICES else []
     went = f". {'; '.join(way.sentence for way in ways)}" if ways else ""
-    return f"Nodes {where or 'none'}. Services {behind or 'none'}{went}."
+    return f"Nodes {where or 'none'}. Services {'; '.join(behind) or 'none'}{went}."
 
 
 def _end(name: str, healthy: bool) -> str:
     return name if healthy else f"{name} (out)"
+
+
+def _few(names: Collection[str]) -> str:
+    """All of them, or the first and how many more."""
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    return ", ".join(islice(names, _NAMED)) + more

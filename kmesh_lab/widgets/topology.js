@@ -77,7 +77,7 @@ function render({ model, el }) {
         f.rows.map((row) => h("tr", { key: `${row.service} ${row.name}` },
           h("th", { scope: "row" }, h("span", { class: "kl-name" }, row.name || "nobody"), h("span", { class: "kl-soft kl-sub" }, `of ${row.service}`),
             row.where && h("span", { key: "where", class: "kl-soft kl-sub" }, row.where),
-            row.state !== "in" && row.state && h("span", { key: "out", class: "kl-bad kl-sub" }, `✕ ${row.state}`)),
+            row.state !== "in" && h("span", { key: "out", class: row.state.startsWith("the waypoint") ? "kl-soft kl-sub" : "kl-bad kl-sub" }, row.state.startsWith("the waypoint") ? row.state : `✕ ${row.state}`)),
           h("td", { class: "kl-result" },
             h("span", { class: "kl-bar" }, row.chosen > 0 && h("i", { key: "i", style: `width:${(60 * row.chosen / most).toFixed(1)}%`, "aria-hidden": "true" }), h("b", {}, row.chosen.toLocaleString("en"))),
             row.by.map((line) => h("span", { key: line, class: "kl-soft kl-sub" }, line))),

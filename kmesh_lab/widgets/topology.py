@@ -16,7 +16,7 @@ from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import address_text
 from kmesh_lab.display import counted, one_line
 from kmesh_lab.errors import LabError
-from kmesh_lab.lab import Connect, Lab, Picture, Pod, Story, Way
+from kmesh_lab.lab import Connect, Lab, Picture, Pod, Story, Way, Waypoint
 from kmesh_lab.widgets.view import Feed, View
 
 __all__ = ["Topology"]
@@ -24,6 +24,8 @@ __all__ = ["Topology"]
 T = TypeVar("T")
 
 _LINGER = 1.5  # seconds that a connection which is over stays in the picture
+_PODLESS = 20  # endpoints of a service that are listed, pod or not
+_IDLE = 4  # times as long as a look took, at least, before the next one
 _CLOSED = "The lab is closed: this is the last picture. Make a new lab and run the cell again."
 _STATES = {"asked": "not established", "open": "open", "closed": "closed", "outside": "let through"}
 
@@ -57,6 +59,7 @@ class Topology(View):
         self._state = self._paused = ""
         self._wanted = True  # live, as soon as a page shows it
         self._message = self._lost = self._lost_before = 0
+        self._next = 0.0
         self._picture: Picture = lab.picture()
         self._read()
         if self._state:
@@ -191,12 +194,16 @@ class Topology(View):
 
     def _tick(self) -> None:
         """For the feed: look, and draw if there is something new; ends with the lab."""
+        begin = time.monotonic()
+        if begin < self._next:
+            return
         with self._lock:
             self._read()
             self._story.forget(time.monotonic() - _LINGER)
             if self._state and self._feed:
                 self._feed.stop()
             self._draw()
+        self._next = time.monotonic() + _IDLE * (time.monotonic() - begin)
 
     def _pause(self, why: str) -> None:
         with self._lock:
@@ -237,7 +244,7 @@ class Topology(View):
             yield Way(way.client, way.asked, way.reached, way.state, count, way.note)
 
     def _endpoints(self, lab: Lab) -> Iterator[dict[str, Any]]:
-        """A row for each endpoint of each service, and for what else was chosen."""
+        """A row for what was chosen, and for each endpoint, but of those without a pod only the first few."""
         opened = Counter(
             (each.service, each.chosen)
             for each in self._story.sockets.values()
@@ -248,11 +255,21 @@ class Topology(View):
             if self._only in ("", client):
                 level = f"{node}: priority {prio}" if prio is not None else node
                 chosen.setdefault((service, name), Counter())[level] += count
-        wanted = {(each.service.name, end.name): end for each in self._publications for end in each.endpoints}
+        wanted = {
+            (each.service.name, end.name): end
+            for each in self._publications
+            for place, end in enumerate(each.endpoints)
+            if place < _PODLESS or end.name in lab.pods or (each.service.name, end.name) in chosen
+        }
         for key in sorted({*wanted, *chosen}, key=lambda key: (key[0], not key[1], key[1])):
             end, pod = wanted.get(key), lab.pods.get(key[1])
             seen = chosen.get(key, Counter())
-            state = "in" if end and end.healthy else "out" if end else "" if pod else "nobody was left to choose"
+            if isinstance(pod, Waypoint):
+                state = "the waypoint, which chooses"
+            elif end:
+                state = "in" if end.healthy else "out"
+            else:
+                state = "no endpoint any more" if key[1] else "nobody was left to choose"
             yield {
                 "service": key[0],
                 "name": key[1],

@@ -148,6 +148,28 @@ def test_a_connect_for_which_nobody_is_left_is_told_with_the_programs_words(day:
     assert "✕ nobody chosen" in str(view.frame["picture"])
 
 
+def test_an_endpoint_that_is_deleted_stays_listed_as_what_was_chosen(day: Shop, view: Topology) -> None:
+    view.run(lambda: day.shop.connect(day.inventory, 80))
+    day.lab.delete(day.near)
+    view.refresh()
+    assert rows(view) == {"inventory-a": (1, 0, "no endpoint any more"), "inventory-b": (0, 0, "in")}
+
+
+def test_ten_thousand_endpoints_and_many_services_are_a_picture_of_the_same_size(day: Shop, view: Topology) -> None:
+    pods = [km.Workload(f"w-{i}", f"10.245.{i // 250}.{i % 250 + 1}", node="n9", locality="x/y") for i in range(10_000)]
+    services = {km.Service(f"s{i}.shop", f"10.96.1.{i}", {80: 8080}): [day.near] if i < 5 else [] for i in range(1, 20)}
+    day.lab.apply({km.Service("many.shop", "10.96.2.1", {80: 8080}): [*pods, day.near], **services})
+
+    view.refresh()
+
+    assert rows(view)["inventory-a"] == (0, 0, "in")
+    assert len(view.frame["rows"]) == 2 + 20 + 1 + 4
+    assert len(str(view.frame)) < 40_000
+    assert "inventory.shop at 10.96.0.10: inventory-a, inventory-b; many.shop at 10.96.2.1: w-0, w-1, " in text(view)
+    assert "w-29 and 9,971 more; " in text(view)
+    assert text(view).endswith("and 15 more.")
+
+
 def test_behind_a_waypoint_both_hops_are_drawn(day: Shop, view: Topology) -> None:
     waypoint = day.lab.waypoint("waypoint", day.n2)
     day.lab.apply(day.inventory, [day.near, day.far], waypoint=waypoint)
@@ -157,7 +179,7 @@ def test_behind_a_waypoint_both_hops_are_drawn(day: Shop, view: Topology) -> Non
         assert "shop asked for 10.96.0.10:80 and reached waypoint" in text(view)
         assert "waypoint asked for 10.244." in text(view)
         assert "outside the mesh" in text(view)
-        assert rows(view)["waypoint"] == (1, 1, "")
+        assert rows(view)["waypoint"] == (1, 1, "the waypoint, which chooses")
 
 
 def test_joining_the_mesh_is_no_traffic_and_an_exception_keeps_the_picture(day: Shop, view: Topology) -> None:
