@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Claim", "Fact", "Proof", "Record"]
 
+_WIDE = 'style="width:100%;table-layout:auto"'
 _SHOWN = 160  # characters of one observation
 
 
@@ -87,8 +88,8 @@ class Claim:
     def _repr_html_(self) -> str:
         links = ", ".join(source_link(source) for source in self.sources)
         return (
-            f"<tr><th {LEFT}>{self.id}</th>{both_cells(self.says)}</tr>"
-            f"<tr><td {LEFT}><b>{self.verdict.mark}</b></td>{both_cells(_ruling(self))}</tr>"
+            f"<tr><th {LEFT}>{self.id}</th>{both_cells(self.says, 48)}</tr>"
+            f"<tr><td {LEFT}><b>{self.verdict.mark}</b></td>{both_cells(_ruling(self), 48)}</tr>"
             f"<tr><td></td><td {LEFT} colspan=2><small>{links}</small></td></tr>"
         )
 
@@ -121,14 +122,14 @@ class Proof:
     def _repr_html_(self) -> str:
         head = f"<th {LEFT}></th><th {LEFT}>what was tried</th><th {LEFT}>实验</th><th {LEFT}>observed 观察结果</th>"
         rows = "".join(
-            f"<tr><td {LEFT}>{_mark(fact)}</td>{both_cells(fact.about)}<td {LEFT}><code>{html.escape(fact.observed)}"
-            "</code></td></tr>"
+            f"<tr><td {LEFT}>{_mark(fact)}</td>{both_cells(fact.about, 33)}"
+            f"<td {LEFT}><code>{html.escape(fact.observed)}</code></td></tr>"
             for fact in self.facts
         )
         verdict = f"{self.claim.id} {self.verdict}"
         return (
-            f"<table><caption>{html.escape(verdict)}</caption><tbody>{self.claim._repr_html_()}</tbody></table>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+            f"<table {_WIDE}><caption>{html.escape(verdict)}</caption><tbody>{self.claim._repr_html_()}</tbody></table>"
+            f"<table {_WIDE}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         )
 
 

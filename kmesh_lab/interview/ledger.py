@@ -62,9 +62,10 @@ class Ledger(Sequence[Claim]):
         names = ("", "claim", "说法", "verdict 结论", "on this lab 本机")
         head = "".join(f"<th {LEFT}>{name}</th>" for name in names)
         rows = "".join(
-            f"<tr><th {LEFT}>{claim.id}</th>{both_cells(claim.says)}<td {LEFT}>{html.escape(str(claim.verdict))}</td>"
-            f"<td {LEFT}>{html.escape(self._outcome(claim))}</td></tr>"
+            f"<tr><th {LEFT}>{claim.id}</th>{both_cells(claim.says, 33)}"
+            f"<td {LEFT}>{html.escape(str(claim.verdict))}</td><td {LEFT}>{html.escape(self._outcome(claim))}</td></tr>"
             for claim in self
         )
         caption = html.escape(repr(self)[1:-1])
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        body = f"<caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+        return f'<table style="width:100%;table-layout:auto">{body}</table>'

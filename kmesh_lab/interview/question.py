@@ -10,7 +10,7 @@ from typing import Any
 from kmesh_lab.display import one_line
 from kmesh_lab.interview.claim import Claim, Proof
 from kmesh_lab.interview.stage import Stage
-from kmesh_lab.interview.text import LEFT, Text, both_cells
+from kmesh_lab.interview.text import Text, both_cells
 
 __all__ = ["Answer", "FollowUp", "Proofs", "Question"]
 
@@ -71,19 +71,33 @@ class Question:
         return one_line(f"<Question {self.number}: {self.asks.en}>")
 
     def _repr_html_(self) -> str:
-        title = f'<table style="width:100%"><thead><tr><th {LEFT} colspan=2>{self.number}</th></tr></thead><tbody>'
-        parts = [title + f"<tr>{both_cells(self.asks)}</tr></tbody></table>"]
-        parts += [_folded(name, [getattr(self.answer, field)]) for name, field in DEPTHS]
+        asks = Text(f"{self.number}. {self.asks.en}", f"{self.number}. {self.asks.zh}")
+        parts = [_table(f"<tr style='font-weight:bold'>{both_cells(asks)}</tr>")]
+        for title, name in DEPTHS:
+            text = getattr(self.answer, name)
+            parts.append(_folded(title, _drawn(text) if name == "whiteboard" else _table(_row(text))))
         for follow_up in self.follow_ups:
-            parts.append(_folded(Text("Follow-up", "追问"), [follow_up.asks, follow_up.answer]))
-        parts.append(_folded(Text("Rubric: a good answer says", "评分要点"), list(self.rubric)))
-        return "".join(parts)
+            parts.append(_folded(Text("Follow-up", "追问"), _table(_row(follow_up.asks) + _row(follow_up.answer))))
+        points = _table("".join(map(_row, self.rubric)))
+        return "".join([*parts, _folded(Text("Rubric: a good answer says", "评分要点"), points)])
 
 
-def _folded(title: Text, texts: list[Text]) -> str:
-    rows = "".join(f"<tr>{both_cells(text)}</tr>" for text in texts)
-    summary = f"<summary>{html.escape(title.en)} / {html.escape(title.zh)}</summary>"
-    return f'<details>{summary}<table style="width:100%"><tbody>{rows}</tbody></table></details>'
+def _row(text: Text) -> str:
+    return f"<tr>{both_cells(text)}</tr>"
+
+
+def _table(rows: str) -> str:
+    return f'<table style="width:100%;table-layout:auto"><tbody>{rows}</tbody></table>'
+
+
+def _drawn(text: Text) -> str:
+    """A drawing keeps its columns, so the languages stand one below the other."""
+    each = (("en", text.en), ("zh", text.zh))
+    return "".join(f'<pre lang="{name}" style="margin:6px">{html.escape(drawing)}</pre>' for name, drawing in each)
+
+
+def _folded(title: Text, content: str) -> str:
+    return f"<details><summary>{html.escape(title.en)} / {html.escape(title.zh)}</summary>{content}</details>"
 
 
 @dataclass(frozen=True, repr=False)

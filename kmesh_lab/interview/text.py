@@ -11,7 +11,6 @@ __all__ = ["KMESH_COMMIT", "Text", "Verdict", "both_cells", "source_link"]
 KMESH_COMMIT = "ec501a9887b53899ba2760f69740d3d78434d7c8"
 
 LEFT = 'style="text-align:left;vertical-align:top"'
-_HALF = 'style="text-align:left;vertical-align:top;white-space:pre-line;width:50%"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +44,10 @@ class Verdict(Enum):
         return f"{self.mark} {self.value.en} / {self.value.zh}"
 
 
-def both_cells(text: Text) -> str:
-    """Two table cells side by side, escaped."""
-    return f'<td {_HALF} lang="en">{html.escape(text.en)}</td><td {_HALF} lang="zh">{html.escape(text.zh)}</td>'
+def both_cells(text: Text, width: int = 50) -> str:
+    """Two table cells side by side, escaped, each ``width`` per cent of the table wide."""
+    style = f'style="text-align:left;vertical-align:top;width:{width}%"'
+    return f'<td {style} lang="en">{html.escape(text.en)}</td><td {style} lang="zh">{html.escape(text.zh)}</td>'
 
 
 def source_link(source: str) -> str:

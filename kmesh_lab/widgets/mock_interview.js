@@ -21,7 +21,7 @@ function make(tag, name, text, attributes = {}) {
 }
 
 function both([en, zh], tag = "p", name = "") {
-  const pair = make("div", `kl-mi-both ${name}`);
+  const pair = make("div", `kl-mi-both ${tag === "pre" ? "kl-mi-drawn" : ""} ${name}`);
   pair.append(make(tag, "", en, { lang: "en" }), make(tag, "", zh, { lang: "zh" }));
   return pair;
 }
