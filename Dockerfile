@@ -15,7 +15,7 @@ WORKDIR /kmesh-lab
 COPY apt.txt ./
 RUN export DEBIAN_FRONTEND=noninteractive && apt-get -qq update && \
     apt-get -qqy install --no-install-recommends \
-      $(awk '/^# ---/ {part = $3} !/^#/ && (part == "run" || part == "image") {print $1}' apt.txt) >/dev/null && \
+      $(awk '/^# ---/ {part = $3} !/^#/ && (part == "run" || part == "image") {sub("[|].*", "", $1); print $1}' apt.txt) >/dev/null && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 
 # Outside /kmesh-lab, so that a checkout can be mounted there. The link is the distribution's bcc, as in the Makefile.

@@ -89,9 +89,11 @@ clean: ## remove what labs left on this machine, the venv, build/ and all caches
 # The packages of one part of apt.txt; apt is called only when dpkg misses one.
 apt-%:
 	@missing=; for p in $$(awk '/^# ---/ {part = $$3} !/^#/ && part == "$*" {print $$1}' apt.txt); do \
-		dpkg-query -Wf '$${db:Status-Status}\n' $$p 2>/dev/null | grep -qx installed || missing+=" $$p"; done; \
+		(dpkg-query -Wf '$${db:Status-Status}\n' $${p//|/ } 2>/dev/null || :) | grep -qx installed || missing+=" $$p"; done; \
 	[ -n "$$missing" ] || exit 0; echo "apt-get install$$missing"; export DEBIAN_FRONTEND=noninteractive; \
-	apt-get -qq update; apt-get -qqy install --no-install-recommends $$missing </dev/null >/dev/null
+	apt-get -qq update; chosen=; for p in $$missing; do for each in $${p//|/ }; do \
+		[ $$each = $${p##*|} ] || apt-cache -qq policy $$each | grep -q 'Candidate: [^(]' && break; done; chosen+=" $$each"; done; \
+	apt-get -qqy install --no-install-recommends $$chosen </dev/null >/dev/null
 
 # .venv: on the system's Python, isolated, but for one link to the distribution's bcc, which is pure Python (ctypes).
 # Two locks, because testing doubles the size (300 MB to 600 MB): a learner needs only the first.

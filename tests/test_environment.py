@@ -29,11 +29,17 @@ def conda() -> tuple[dict[str, str], list[str]]:
 
 
 def test_the_conda_environment_has_what_the_project_asks_for_in_the_versions_of_the_lock_file() -> None:
-    packages, by_pip = conda()
+    packages, (*others, project) = conda()
     del packages["python"]
+    by_pip = [Requirement(text) for text in others]
+    packages |= {each.name: str(each.specifier).removeprefix("==") for each in by_pip}
     asked = {Requirement(text).name for text in PROJECT["dependencies"]}
     assert packages == {name: version for name, version in locked("requirements.lock").items() if name in asked}
-    assert by_pip == ["--editable ."]
+    assert project == "--editable ."
+
+
+def test_what_conda_forge_does_not_have_comes_by_pip_and_only_where_there_is_a_wheel() -> None:
+    assert [str(Requirement(text).marker) for text in conda()[1][:-1]] == ['sys_platform == "linux"']
 
 
 def test_the_conda_environment_has_the_oldest_python_that_the_project_takes() -> None:
