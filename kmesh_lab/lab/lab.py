@@ -57,7 +57,8 @@ class Lab:
         self.nodes: dict[str, Node] = {}
         self.pods: dict[str, Pod] = {}
         self._control = ControlPlane(self.nodes, self.pods)
-        self.observatory = Observatory(self.nodes)
+        held = weakref.ref(self)
+        self.observatory = Observatory(lambda: lab.nodes if (lab := held()) else {})
         self._lock = threading.RLock()
         self._ground = Ground()
         # Runs at close(), when the lab is collected, or at the end of the interpreter.

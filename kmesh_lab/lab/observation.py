@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,11 @@ _PATIENCE = 0.5  # seconds
 class Observatory:
     """Shares what the nodes report among all who look at the same time: a record can be read only once.
 
-    ``nodes`` is the lab's own dict, so a node that is made while somebody looks is seen too.
+    ``nodes`` gives the nodes of the lab now, so one that is made while somebody looks is seen too. It must not keep the
+    lab: a view that looks may be kept for ever, in a notebook's ``Out``.
     """
 
-    def __init__(self, nodes: Mapping[str, Node]) -> None:
+    def __init__(self, nodes: Callable[[], Mapping[str, Node]]) -> None:
         self._nodes = nodes
         self._reading = threading.Lock()  # from draining the rings to handing out, so that all see the same order
         self._lock = threading.Lock()
@@ -79,14 +80,14 @@ class Observatory:
 
     def lost(self) -> int:
         """Records of km_tcp_probe that the nodes had no room for, since they were made."""
-        return sum(node.lost.tcp_probe for node in list(self._nodes.values()))
+        return sum(node.lost.tcp_probe for node in list(self._nodes().values()))
 
     def _read(self, wait_ms: int = 0) -> None:
         with self._reading:
             self._drain(wait_ms)
 
     def _drain(self, wait_ms: int = 0) -> None:
-        came = [event for node in list(self._nodes.values()) for event in node.datapath.events(wait_ms)]
+        came = [event for node in list(self._nodes().values()) for event in node.datapath.events(wait_ms)]
         with self._lock:
             for watch in self._looking:
                 watch.take(came)

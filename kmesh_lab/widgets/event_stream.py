@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -50,7 +51,7 @@ class EventStream(View):
 
     def __init__(self, lab: Lab) -> None:
         lab.require_open()
-        self._lab = lab
+        self._looked_at = weakref.ref(lab)  # a stream on a page does not keep a lab that nobody else holds
         self._lock = threading.RLock()  # the feed and the main thread draw; a picture is made and set in one piece
         self._ended = threading.Event()  # nothing more will come, so run() need not wait
         self._kept: deque[_Seen] = deque(maxlen=_KEPT)
@@ -219,13 +220,26 @@ class EventStream(View):
             if self._state and self._feed:
                 self._feed.stop()
 
+    @property
+    def _lab(self) -> Lab:
+        lab = self._looked_at()
+        if lab is None:
+            raise LabError("this lab is closed; make another one with Lab()")
+        return lab
+
+    @property
+    def _closed(self) -> bool:
+        lab = self._looked_at()
+        return lab is None or lab.closed
+
     def _read(self) -> None:
         events = [] if self._state else self._watch.read()
         if not events:
             return
         self._fresh = True
-        self._names |= {vip: service.name for service in self._lab.services.values() for vip in service.vips}
-        self._names |= {pod.address: pod.name for pod in list(self._lab.pods.values())}
+        if lab := self._looked_at():
+            self._names |= {vip: service.name for service in lab.services.values() for vip in service.vips}
+            self._names |= {pod.address: pod.name for pod in list(lab.pods.values())}
         for event in sorted(events, key=lambda each: each.last_report_ns):
             self._number += 1
             self._kept.append(_Seen(self._number, event, self._zero, self._names))
@@ -234,9 +248,11 @@ class EventStream(View):
     def _check(self) -> None:
         """What can end while we look: a pod, and the lab."""
         self._checked = time.monotonic()
-        if self._lab.closed and not self._state:
+        if self._closed and not self._state:
             self._end("The lab is closed: these are the last events of it. Make a new lab and run the cell again.")
-        self._ended_pods = [name for name, pod in list(self._lab.pods.items()) if not pod.alive] or self._ended_pods
+        lab = self._looked_at()
+        pods = list(lab.pods.items()) if lab else []
+        self._ended_pods = [name for name, pod in pods if not pod.alive] or self._ended_pods
 
     def _end(self, why: str) -> None:
         self._state = why
@@ -277,7 +293,7 @@ class EventStream(View):
         return {
             "heard": self._message,
             "state": self._state,
-            "closed": self._lab.closed,
+            "closed": self._closed,
             "error": self._error,
             "notes": [f"The process of {name} has ended; the kernel closed its sockets." for name in self._ended_pods],
             "live": self._running and not self._state,

@@ -31,6 +31,7 @@ VIEWS = {
     "kl-maps": "MapInspector(n1, repair=lambda: lab.apply(inventory, [near, far]))",
     "kl-tlv": "TlvInspector()",
     "kl-topology": "Topology(lab)",
+    "kl-ev": "EventStream(lab)",
 }
 THREADS = "[t.name for t in __import__('threading').enumerate() if t.name.startswith('kmesh-lab')]"
 LABS = "sum(type(each).__name__ == 'Lab' and not each.closed for each in __import__('gc').get_objects())"
@@ -103,6 +104,7 @@ EVIL_VIEWS = {
     "kl-maps": "MapInspector(n1)",
     "kl-tlv": "TlvInspector(captured)",
     "kl-topology": "Topology(lab)",
+    "kl-ev": "EventStream(lab)",
 }
 
 
