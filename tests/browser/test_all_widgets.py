@@ -113,6 +113,7 @@ def test_a_payload_and_a_service_name_with_html_in_them_are_text_in_every_view(o
     notebook.run_all()
     shown = {name: notebook.page.locator(f".{name}") for name in EVIL_VIEWS}
 
+    notebook.ask("shop.connect('10.96.0.66', 80).close()")  # for those who show only what comes
     shown["kl-maps"].get_by_role("tab", name="service").click()
     shown["kl-dp"].get_by_role("button", name="Step 3").click()
 
