@@ -2,55 +2,33 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kmesh_lab.errors import VerifierError
+from kmesh_lab.kernel.compiler import compile_text
 from kmesh_lab.kernel.libbpf import MapInfo, call, object_info
 from kmesh_lab.kernel.maps import Map
 from kmesh_lab.kernel.program import Module, Program
+from kmesh_lab.kernel.testrun import ENOTSUPP, run_on_packet
 
 __all__ = ["MAP_TYPES", "counting_runs", "map_type", "packets", "program_info", "refusal", "switches", "test_run"]
 
 MAP_TYPES = {1: "hash", 2: "array", 3: "prog_array", 18: "sockhash", 24: "sk_storage", 27: "ringbuf"}  # linux/bpf.h
-PACKET = b"\x00" * 12 + b"\x08\x00" + b"\x45" + b"\x00" * 99  # Ethernet, the first byte of IPv4
+PACKET = bytes(12) + b"\x08\x00" + b"\x45" + bytes(99)  # Ethernet, the first byte of IPv4
 _RUN_TIME = 0  # BPF_STATS_RUN_TIME
 _PRELUDE = "#define SEC(name)\n"  # the loader finds the word, C need not: bpf/include/maps.h
 
 
-class _TestRun(ctypes.Structure):
-    """The beginning of ``struct bpf_test_run_opts`` of libbpf's bpf.h."""
-
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        ("data_in", ctypes.c_char_p),
-        ("data_out", ctypes.c_void_p),
-        ("data_size_in", ctypes.c_uint32),
-        ("data_size_out", ctypes.c_uint32),
-        ("ctx_in", ctypes.c_void_p),
-        ("ctx_out", ctypes.c_void_p),
-        ("ctx_size_in", ctypes.c_uint32),
-        ("ctx_size_out", ctypes.c_uint32),
-        ("retval", ctypes.c_uint32),
-        ("repeat", ctypes.c_int),
-        ("duration", ctypes.c_uint32),
-    ]
-
-
 def test_run(program: Program) -> str:
     """Ask the kernel to run a program on one made-up packet: ``returned 1``, or the error, such as ``ENOTSUPP``."""
-    options = _TestRun(sz=ctypes.sizeof(_TestRun), data_in=PACKET, data_size_in=len(PACKET), repeat=1)
     try:
-        call("bpf_prog_test_run_opts", program.fd, ctypes.byref(options))
+        return f"returned {run_on_packet(program, PACKET)}"
     except OSError as error:
-        known = {**errno.errorcode, 524: "ENOTSUPP"}  # 524 is the kernel's own, errno.h does not have it
-        return known.get(error.errno or 0, str(error.errno))
-    return f"returned {options.retval}"
+        return "ENOTSUPP" if error.errno == ENOTSUPP else errno.errorcode.get(error.errno or 0, str(error))
 
 
 @contextmanager
@@ -86,15 +64,11 @@ def map_type(of: Map) -> str:
 
 def refusal(c: str) -> str:
     """Compile one C function and load it: "" when the verifier takes it, else its reason."""
-    with tempfile.TemporaryDirectory(prefix="kmesh-lab-") as folder:
-        path = Path(folder) / "claim.c"
-        path.write_text(_PRELUDE + c)
-        try:
-            module = Module(path)
-        except VerifierError as error:
-            return str(error).partition(". The whole log")[0].replace(f"{path}", "claim.c")
-        module.close()
-        return ""
+    try:
+        Module(compile_text(f'#line 1 "claim.c"\n{_PRELUDE}{c}', {}, hurry=True)).close()
+    except VerifierError as error:
+        return str(error).partition(". The whole log")[0]
+    return ""
 
 
 def packets(pid: int) -> dict[str, int]:

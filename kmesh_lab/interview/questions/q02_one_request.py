@@ -19,13 +19,23 @@ def _ingress(stage: Stage, it: Record) -> None:
         tried,
         bool(tried.reached),
     )
-    with stage.phone.connect(stage.gateway) as outside, stage.shop.connect(stage.inventory, 80) as inside:
-        it.instead(
-            "the phone's connection ends in a process, the gateway, which reads the request",
-            "手机的连接终结在网关进程，由它读取请求",
-            f"peer {outside.backend}",
-            outside.backend is stage.gateway and not outside.decision.rewritten and bool(outside.get("/stock/42")),
-        )
+    before = stage.read_by_gateway()
+    with stage.phone.connect(stage.gateway) as outside:
+        answer = outside.get("/stock/42")
+        read = stage.read_by_gateway() - before
+    it.instead(
+        "the phone's connection ends in the gateway, whose Envoy reads the request in user space and passes it on",
+        "手机的连接终结在网关，由网关的 Envoy 在用户态读取请求并转发",
+        f"peer {getattr(outside.backend, 'name', '')}, {read} request read, {answer!r}",
+        outside.backend is stage.gateway and read == 1 and bool(answer),
+    )
+    it.instead(
+        "the gateway is not enrolled: the programs leave its own connections alone, too",
+        "网关没有被纳管：程序也不处理它自己发起的连接",
+        f"enrolled: {stage.gateway.enrolled}",
+        not stage.gateway.enrolled,
+    )
+    with stage.open() as inside:
         it.instead(
             "what Kmesh decides begins behind it, with the connect(2) of an enrolled pod",
             "Kmesh 的决策从网关之后开始，即被纳管 Pod 的 connect(2)",
