@@ -10,6 +10,7 @@ __all__ = ["KMESH_COMMIT", "Text", "Verdict", "both_cells", "source_link"]
 
 KMESH_COMMIT = "ec501a9887b53899ba2760f69740d3d78434d7c8"
 
+_OF_KMESH = ("README.md", "bpf/", "daemon/", "docs/", "pkg/", "test/")
 LEFT = 'style="text-align:left;vertical-align:top"'
 
 
@@ -53,7 +54,7 @@ def both_cells(text: Text, width: int = 50) -> str:
 def source_link(source: str) -> str:
     """``bpf/…/service.h:106-143`` as a link into Kmesh at the commit that was read; anything else as it is."""
     path, _, lines = source.partition(":")
-    if "/" not in path or " " in source:
+    if not path.startswith(_OF_KMESH) or " " in source:
         return html.escape(source)
     first, _, last = lines.partition("-")
     anchor = f"#L{first}" + (f"-L{last}" if last else "") if first else ""

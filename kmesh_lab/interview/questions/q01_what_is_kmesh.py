@@ -241,7 +241,7 @@ QUESTION = Question(
                 "system calls; and layer 7 needs waypoints beside it.",
                 "就守护进程而言没错。但数据面不是守护进程，而是运行在应用自己系统调用里的程序；七层治理另外还需要 waypoint。",
             ),
-            ("bpf/kmesh/workload/cgroup_sock.c:89-146", "docs/en/kmesh_support.md"),
+            ("bpf/kmesh/workload/cgroup_sock.c:89-146", "pkg/bpf/workload/sock_connection.go:167-170"),
             _one_per_node,
         ),
     ),

@@ -182,7 +182,7 @@ QUESTION = Question(
                 "and is an ordinary one.",
                 "它在第一批载荷前面。sk_msg 处理的是 send(2) 的字节，TCP 头是之后才生成的，没有任何特殊之处。",
             ),
-            ("bpf/kmesh/workload/sendmsg.c:90-195",),
+            ("bpf/kmesh/workload/sendmsg.c:145-178",),
             _before_tcp,
             varies=True,
         ),

@@ -226,7 +226,7 @@ QUESTION = Question(
                 "it always returns 1. Authorisation is another program (XDP), or user space.",
                 "它总是返回 1。授权由另一个程序（XDP）或用户态完成。",
             ),
-            ("bpf/kmesh/workload/cgroup_skb.c", "bpf/kmesh/workload/xdp.c"),
+            ("bpf/kmesh/workload/cgroup_skb.c", "pkg/bpf/workload/xdp.go:98-117"),
             _drops,
         ),
     ),

@@ -165,7 +165,7 @@ QUESTION = Question(
                 "is real.",
                 "只有像 Kmesh 单元测试那样单独加载 sk_msg 时才需要。其他程序都挂上时，存储就是真实的。",
             ),
-            ("test/bpf_ut/workload_sendmsg_test.c", "test/bpf_ut/bpftest/workload_test.go"),
+            ("test/bpf_ut", "test/bpf_ut/bpftest/workload_test.go"),
             _mock,
         ),
         Claim(
