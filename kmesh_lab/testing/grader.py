@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from kmesh_lab.datapath.datapath import TRACED
 from kmesh_lab.display import choices
 from kmesh_lab.errors import LabError
 from kmesh_lab.testing.grade import Grade, Survival, TestResult
@@ -41,7 +40,7 @@ def grade(subject: str, tests: Iterable[Test], mutants: Sequence[str] | None = N
     if not named:
         return Grade(subject, (), tuple(Survival(mutant) for mutant in tried))
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # the compiler is a process of its own
-        images = list(pool.map(lambda mutant: image(mutant, TRACED), [None, *tried]))
+        images = list(pool.map(image, [None, *tried]))
     ((_, first),) = run_jobs([Job(_REAL, images[0], subject, named)], 1)
     good = [(name, test) for (name, test), ran in zip(named, first, strict=True) if ran.outcome == "passed"]
     if not good or any(ran.outcome in ("hung", "died") for ran in first):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from kmesh_lab.datapath.datapath import TRACED
 from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.compiler import BPF_DIR, Image, compile_text, flatten
 
@@ -37,15 +39,16 @@ class Mutant:
         return text.replace(self.old, self.new)
 
 
-def image(mutant: Mutant | None, defines: Mapping[str, object]) -> Image:
-    """The programs with a mistake, or without one, compiled; half a second the first time, nothing after that."""
+@cache
+def image(mutant: Mutant | None) -> Image:
+    """The programs with a mistake, or without one, and with the trace; half a second the first time."""
 
     def read(path: Path) -> str | None:
         text = path.read_text(encoding="utf-8") if path.is_file() else None
         wanted = mutant is not None and path == BPF_DIR / mutant.file
         return mutant.plant(text) if mutant and text and wanted else text
 
-    return compile_text(flatten(BPF_DIR / "kmesh.c", read), defines)
+    return compile_text(flatten(BPF_DIR / "kmesh.c", read), TRACED)
 
 
 _TLV = (

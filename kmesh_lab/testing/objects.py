@@ -27,7 +27,7 @@ from kmesh_lab.kernel.program import Module, Program
 from kmesh_lab.kernel.source import find_source
 from kmesh_lab.kernel.testrun import ENOTSUPP, run_on_packet
 
-__all__ = ["Compiled", "Loaded", "TestRuns", "compile_object", "pair", "socket_key", "storage_row", "test_runs"]
+__all__ = ["Compiled", "Loaded", "PacketRuns", "compile_object", "packet_runs", "pair", "socket_key", "storage_row"]
 
 _BUILD = BPF_DIR.parent / "build"
 _TUPLE_SIZE = 36  # struct bpf_sock_tuple of linux/bpf.h
@@ -128,10 +128,8 @@ def storage_row(address: str, port: int) -> bytes:
 
 
 @dataclass(frozen=True, repr=False)
-class TestRuns(Mapping[str, str]):
+class PacketRuns(Mapping[str, str]):
     """Program → what BPF_PROG_TEST_RUN said: ``returned 1``, or the name of an errno."""
-
-    __test__ = False  # pytest collects what is called Test…
 
     _rows: Mapping[str, tuple[str, str]]
 
@@ -145,14 +143,14 @@ class TestRuns(Mapping[str, str]):
         return len(self._rows)
 
     def __repr__(self) -> str:
-        return one_line(f"<TestRuns {dict(self)}>")
+        return one_line(f"<PacketRuns {dict(self)}>")
 
     def _repr_html_(self) -> str:
         rows = [(name, *row) for name, row in self._rows.items()]
         return html_table("BPF_PROG_TEST_RUN", rows, header=("program", "hook", "the kernel"))
 
 
-def test_runs(programs: Mapping[str, Program]) -> TestRuns:
+def packet_runs(programs: Mapping[str, Program]) -> PacketRuns:
     """Ask the kernel to run each program on a packet of 64 zero bytes."""
     rows = {}
     for name, program in programs.items():
@@ -161,4 +159,4 @@ def test_runs(programs: Mapping[str, Program]) -> TestRuns:
         except OSError as error:
             said = "ENOTSUPP" if error.errno == ENOTSUPP else str(error)
         rows[name] = (program.section, said)
-    return TestRuns(rows)
+    return PacketRuns(rows)

@@ -97,7 +97,7 @@ class _Child:
             return self._end("died", "the process of the test ended")
         if time.monotonic() < self.deadline:
             return False
-        return self._end("hung", f"stopped after {TEST_SECONDS:.0f} s")
+        return self._end("hung", f"stopped after {TEST_SECONDS:g} s")
 
     def _end(self, outcome: Outcome, text: str) -> bool:
         self._ran.append(Ran(self._at, outcome, text))

@@ -88,7 +88,10 @@ def check_test(subject: str, test: Any) -> None:
         raise LabError(
             f"{test!r} is no test: expected a function that asserts something, such as def test_tlv(shop): …"
         )
-    unknown = [name for name in arguments(test) if name not in _NAMES[subject]]
+    try:
+        unknown = [name for name in arguments(test) if name not in _NAMES[subject]]
+    except (TypeError, ValueError):  # a function written in C
+        raise LabError(f"{test!r} is no test: nobody can say what it asks for") from None
     if unknown:
         known = choices(_NAMES[subject])
         name = getattr(test, "__name__", repr(test))

@@ -202,13 +202,21 @@ WRONG = [
     ("05.3", lambda: both_sides, "Count one side only"),
     ("05.3", lambda: with_the_tlv, "the first sixteen bytes are the TLV"),
     ("05.3", lambda: closed_ones_only, "of one connection only the newest counts"),
+    ("08.1", lambda: guesses("08.1", "no end mark", "killed"), "nothing behind them is compared"),
+    ("08.1", lambda: guesses("08.1", "length 8", "survives"), "takes any length but 6 for IPv6"),
+    ("08.2", lambda: solutions("08.2")["08.2"][:1], "a waypoint finds sixteen strange bytes in mid-stream"),
+    ("08.2", lambda: [lambda shop: shop.no_such_thing], "the kernel failed – AttributeError"),
+    ("08.2", lambda: [lambda shop, tlv: None], "asks for 'tlv': a test of tlv can ask for lab, n1, shop"),
+    ("08.3", lambda: solutions("08.3")["08.3"][1:2], "STRICT goes on to further priorities"),
+    ("08.3", lambda: [], "There is no test yet"),
 ]
 
 
 def test_each_notebook_has_three_exercises_predict_change_build() -> None:
     kinds = {number[:2]: [each.kind for each in exercises() if each.id[:2] == number[:2]] for number in NUMBERS}
 
-    assert kinds == {part: ["predict", "change", "build"] for part in ("01", "02", "03", "04", "05")}
+    chapters = [path.name[:2] for path in NOTEBOOKS.glob("0[1-8]-*.ipynb")]  # 00 is the way in, 09 the interview
+    assert kinds == {part: ["predict", "change", "build"] for part in chapters}
 
 
 @each_exercise
