@@ -6,7 +6,9 @@ behind a waypoint, the waypoint's own table of endpoints.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -163,7 +165,16 @@ class ControlPlane:
             each.commit()
 
     def _tell_proxies(self, publications: Sequence[Publication]) -> None:
-        """Give proxies the endpoints behind services, as istiod gives them to Envoy."""
-        for pod in list(self._pods.values()):
+        """Give proxies the endpoints behind services, as istiod gives them to Envoy; all at the same time.
+
+        Raises what the first of them raised, when all have answered.
+        """
+
+        def tell(pod: Pod) -> None:
             with suppress(PodGone):  # it was killed: nobody to tell, and no reason that the change failed
                 pod.learn(publications)
+
+        proxies = [pod for pod in list(self._pods.values()) if pod.proxy or isinstance(pod, Waypoint)]
+        if proxies:
+            with ThreadPoolExecutor(len(proxies)) as pool:
+                deque(pool.map(tell, proxies), maxlen=0)

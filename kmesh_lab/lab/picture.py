@@ -10,6 +10,7 @@ from itertools import islice
 from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import Address, address_text
 from kmesh_lab.lab.connection import Connection
+from kmesh_lab.lab.gateway import Gateway
 from kmesh_lab.lab.layout import MARGIN, SERVICE_HEIGHT, WIDTH, Box, between, node_boxes, service_boxes
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.pod import Pod
@@ -145,7 +146,7 @@ def _node(node: Node, box: Box) -> Iterator[Shape]:
 
 
 def _pod(pod: Pod, box: Box, out: bool, reached: bool) -> Iterator[Shape]:
-    kind = "waypoint" if isinstance(pod, Waypoint) else "pod"
+    kind = "waypoint" if isinstance(pod, (Gateway, Waypoint)) else "pod"
     state = "" if pod.alive and not out else " out" if pod.alive else " ended"
     yield _rect(box, _FILL[kind], 6, repr(pod), f"{kind}{state}{' reached' if reached else ''}", pod.name)
     yield _name(box.x + 10, box.y + 20, pod.name)
@@ -154,6 +155,12 @@ def _pod(pod: Pod, box: Box, out: bool, reached: bool) -> Iterator[Shape]:
         at = _rounded({"x": box.x + box.width - 10, "y": box.y + 37}) | {"text-anchor": "end"}
         look = {"fill": _TAKEN, "font-size": "11", "font-weight": "bold"}
         yield Shape("text", at | look, (f"✕{state}",), "way")
+    if pod.proxy:
+        yield _rect(
+            Box(box.x + box.width - 52, box.y + 6, 46, 15), _FILL["waypoint"], 7, repr(pod.proxy), "waypoint", ""
+        )
+        at = _rounded({"x": box.x + box.width - 29, "y": box.y + 17}) | {"text-anchor": "middle"}
+        yield Shape("text", at | {"fill": _INK, "font-size": "10"}, ("Envoy",), "name")
 
 
 def _service(each: Publication, box: Box) -> Iterator[Shape]:
@@ -234,7 +241,10 @@ def _curve(
 
 
 def _sentence(nodes: Sequence[Node], services: Sequence[Publication], ways: Sequence[Way]) -> str:
-    where = "; ".join(f"{node.name} ({node.place.locality}): {_few(node.pods) or 'no pods'}" for node in nodes)
+    pods = [_few([f"{name} with an Envoy" if pod.proxy else name for name, pod in node.pods.items()]) for node in nodes]
+    where = "; ".join(
+        f"{node.name} ({node.place.locality}): {names or 'no pods'}" for node, names in zip(nodes, pods, strict=True)
+    )
     ends = [_few([_end(end.name, end.healthy) for end in each.endpoints]) for each in services[:_SERVICES]]
     behind = [
         f"{each.service.name} at {each.service.vips[0]}: {names or 'no endpoint'}"

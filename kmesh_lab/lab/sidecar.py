@@ -93,16 +93,15 @@ class Sidecar(Proxy):
         self.envoy.configure(sidecar(view_of(self.pod, publications, self.mtls), self.mode))
 
     def __repr__(self) -> str:
-        state = (
-            f"pid {self.pid}" if self.alive else f"ended{_in_brackets(self.envoy.ending()) if self.pod.alive else ''}"
-        )
+        ending = self.envoy.ending() if self.pod.alive else ""
+        state = "running" if self.alive else f"ended ({ending})" if ending else "ended"
         return one_line(f"<Sidecar of {self.pod.name}: Envoy, {self.mode}{', mTLS' if self.mtls else ''}, {state}>")
 
     def _repr_html_(self) -> str:
         rows: list[tuple[str, object]] = [
             ("mode", self.mode),
             ("mutual TLS", "yes" if self.mtls else "no"),
-            ("process", f"running, pid {self.pid}" if self.alive else "ended"),
+            ("process", "running" if self.alive else "ended"),
         ]
         if self.alive:
             rows += [(name.replace("_", " "), value) for name, value in self.counters._asdict().items()]
@@ -130,7 +129,3 @@ def check_sidecar(name: str, sidecar: bool | str, mtls: bool, listen: int | None
 
 def _ports() -> str:
     return ", ".join(map(str, PORTS))
-
-
-def _in_brackets(text: str) -> str:
-    return f" ({text})" if text else ""

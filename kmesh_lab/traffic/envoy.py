@@ -53,7 +53,11 @@ class EnvoyEndpoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of a process in bytes: resident, the same with shared pages divided among those who share them, own."""
+    """Memory of a process in bytes.
+
+    ``rss`` is all that is resident, ``pss`` the same with shared pages (the program) divided among those who share
+    them, ``private`` what the process has written itself and nobody can share.
+    """
 
     rss: int
     pss: int
@@ -168,7 +172,7 @@ class Envoy:
         """What its process takes now."""
         lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()[1:]
         kb = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
-        return Memory(1024 * kb["Rss"], 1024 * kb["Pss"], 1024 * (kb["Private_Clean"] + kb["Private_Dirty"]))
+        return Memory(1024 * kb["Rss"], 1024 * kb["Pss"], 1024 * kb["Private_Dirty"])
 
     # ---- inside
 
