@@ -14,9 +14,21 @@ stories      system calls and segments in words
 timeline     recordings as a picture
 """
 
-from kmesh_lab.comparison.paths import PATHS, Path, Route
+from kmesh_lab.comparison.paths import INVENTORY, PATHS, Path, Route
 from kmesh_lab.comparison.recording import Moment, Recording, follow
 from kmesh_lab.comparison.result import Comparison, Measured, Ratio
 from kmesh_lab.comparison.run import compare
 
-__all__ = ["PATHS", "Comparison", "Measured", "Moment", "Path", "Ratio", "Recording", "Route", "compare", "follow"]
+__all__ = [
+    "INVENTORY",
+    "PATHS",
+    "Comparison",
+    "Measured",
+    "Moment",
+    "Path",
+    "Ratio",
+    "Recording",
+    "Route",
+    "compare",
+    "follow",
+]

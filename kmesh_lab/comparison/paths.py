@@ -20,7 +20,7 @@ from kmesh_lab.lab import Lab, Node, Pod, Waypoint
 from kmesh_lab.lab.sidecar import Sidecar
 from kmesh_lab.mesh import Service
 
-__all__ = ["PATHS", "Lane", "Path", "Route", "open_lane", "path_named"]
+__all__ = ["INVENTORY", "PATHS", "Lane", "Path", "Route", "open_lane", "path_named"]
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
@@ -119,7 +119,7 @@ def path_named(name: str) -> Path:
 # ---- how each is laid
 
 _BARE = "Envoy as it comes, without Istio's filters, statistics and access log: the least that a sidecar costs."
-_INVENTORY = Service("inventory.shop", "10.96.0.10", {80: SERVER_PORT})
+INVENTORY = Service("inventory.shop", "10.96.0.10", {80: SERVER_PORT})
 
 
 def _nodes(lab: Lab) -> tuple[Node, Node]:
@@ -135,18 +135,18 @@ def _direct(lab: Lab) -> Route:
 def _kernel(lab: Lab) -> Route:
     n1, n2 = _nodes(lab)
     shop, inventory = lab.pod("shop", n1), lab.pod("inventory", n2)
-    lab.apply(_INVENTORY, endpoints=[inventory])
-    return Route(shop, inventory, (_INVENTORY.vips[0], 80), programs=True)
+    lab.apply(INVENTORY, endpoints=[inventory])
+    return Route(shop, inventory, (INVENTORY.vips[0], 80), programs=True)
 
 
 def _waypoint(lab: Lab) -> Route:
     n1, n2 = _nodes(lab)
     shop, inventory, waypoint = lab.pod("shop", n1), lab.pod("inventory", n2), lab.waypoint("waypoint", n2)
-    lab.apply(_INVENTORY, endpoints=[inventory], waypoint=waypoint)
+    lab.apply(INVENTORY, endpoints=[inventory], waypoint=waypoint)
     return Route(
         shop,
         inventory,
-        (_INVENTORY.vips[0], 80),
+        (INVENTORY.vips[0], 80),
         programs=True,
         waypoints={"waypoint": waypoint.pid},
         pods=(waypoint,),
@@ -159,7 +159,7 @@ def _sidecars(mode: Literal["http", "tcp"], *, mtls: bool = False) -> Callable[[
         n1, n2 = _nodes(lab)
         shop = lab.pod("shop", n1, sidecar=mode, mtls=mtls)
         inventory = lab.pod("inventory", n2, sidecar=mode, mtls=mtls)
-        lab.apply(_INVENTORY, endpoints=[inventory])
+        lab.apply(INVENTORY, endpoints=[inventory])
         sidecars = {f"Envoy of {pod.name}": pod.sidecar for pod in (shop, inventory) if pod.sidecar}
 
         def passed() -> dict[str, int]:
@@ -168,7 +168,7 @@ def _sidecars(mode: Literal["http", "tcp"], *, mtls: bool = False) -> Callable[[
         return Route(
             shop,
             inventory,
-            (_INVENTORY.vips[0], 80),
+            (INVENTORY.vips[0], 80),
             programs=False,
             sidecars={name: sidecar.pid for name, sidecar in sidecars.items()},
             passed=passed,

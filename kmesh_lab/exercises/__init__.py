@@ -6,8 +6,8 @@ exercise      Exercise: a task and a check
 verdict       Verdict: right or wrong, and why
 prediction    guesses held against what happened
 bench         the labs in which answers are tried
-one_connect, four_maps, locality, waypoint_and_tlv,
-reports, scale, bpf_tests      the exercises of notebooks 01 to 08
+one_connect, four_maps, locality, waypoint_and_tlv, reports, sidecars, scale, bpf_tests
+              the exercises of notebooks 01 to 08
 readers       tries a learner's reader of TLVs on real connections
 instruments   attempt(), connecting(), keep_asking(): a connect that may fail, many in the background, one that lasts
 listener      Listener: a pod in the place of a waypoint, whose sockets the notebook reads itself
@@ -17,7 +17,16 @@ footprint     footprint(), grow(), entries(): what maps and Envoys take and know
 
 from kmesh_lab.display import choices
 from kmesh_lab.errors import LabError
-from kmesh_lab.exercises import bpf_tests, four_maps, locality, one_connect, reports, scale, waypoint_and_tlv
+from kmesh_lab.exercises import (
+    bpf_tests,
+    four_maps,
+    locality,
+    one_connect,
+    reports,
+    scale,
+    sidecars,
+    waypoint_and_tlv,
+)
 from kmesh_lab.exercises.exercise import Exercise
 from kmesh_lab.exercises.footprint import entries, footprint, grow
 from kmesh_lab.exercises.instruments import Attempt, attempt, connecting, keep_asking
@@ -42,7 +51,7 @@ __all__ = [
     "keep_asking",
 ]
 
-_PARTS = (one_connect, four_maps, locality, waypoint_and_tlv, reports, scale, bpf_tests)
+_PARTS = (one_connect, four_maps, locality, waypoint_and_tlv, reports, sidecars, scale, bpf_tests)
 _ALL: dict[str, Exercise] = {each.id: each for part in _PARTS for each in part.EXERCISES}
 
 

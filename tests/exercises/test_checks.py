@@ -13,6 +13,7 @@ import nbformat
 import pytest
 
 import kmesh_lab as km
+from kmesh_lab.comparison import INVENTORY, PATHS, Route
 from kmesh_lab.exercises import Verdict, exercise, exercises
 from kmesh_lab.traffic import split
 
@@ -42,6 +43,7 @@ def run(source: str) -> Any:
     last = module.body.pop()
     assert isinstance(last, ast.Expr), "the last line of an exercise cell displays the verdict"
     names: dict[str, Any] = {"km": km, "exercise": exercise, "nearest": NEAREST}
+    names |= {"INVENTORY": INVENTORY, "Route": Route}
     exec(compile(module, "cell", "exec"), names)
     return eval(compile(ast.Expression(last.value), "cell", "eval"), names)
 
@@ -215,6 +217,14 @@ WRONG = [
     ("05.3", lambda: both_sides, "Count one side only"),
     ("05.3", lambda: with_the_tlv, "the first sixteen bytes are the TLV"),
     ("05.3", lambda: closed_ones_only, "of one connection only the newest counts"),
+    ("06.1", lambda: guesses("06.1", "sidecars tcp", 1), "must open a connection for each one that it gets"),
+    ("06.1", lambda: guesses("06.1", "sidecars http, kept", 2), "Three connections lie on the way"),
+    ("06.1", lambda: guesses("06.1", "accepts", 1), "its Envoy keeps one to it"),
+    ("06.2", lambda: {"sidecar": "tcp", "mtls": True}, "not where a request does"),
+    ("06.2", lambda: {"sidecar": False}, "Both pods shall keep their sidecars"),
+    ("06.3", lambda: PATHS["sidecars http"].lay, "it does what the kernel could do for it"),
+    ("06.3", lambda: PATHS["kernel"].lay, "Which pod needs a sidecar?"),
+    ("06.3", lambda: PATHS["direct"].lay, "expected the service, 10.96.0.10 port 80"),
     ("08.1", lambda: guesses("08.1", "no end mark", "killed"), "nothing behind them is compared"),
     ("08.1", lambda: guesses("08.1", "length 8", "survives"), "takes any length but 6 for IPv6"),
     ("08.2", lambda: solutions("08.2")["08.2"][:1], "a waypoint finds sixteen strange bytes in mid-stream"),
