@@ -187,14 +187,14 @@ def _through(sidecar: Sidecar) -> int:
 def _envoy_waypoint(lab: Lab) -> Route:
     n1, n2 = _nodes(lab)
     shop, inventory, waypoint = lab.pod("shop", n1), lab.pod("inventory", n2), lab.waypoint("waypoint", n2)
-    lab.apply(_INVENTORY, endpoints=[inventory], waypoint=waypoint)
+    lab.apply(INVENTORY, endpoints=[inventory], waypoint=waypoint)
     proxy = waypoint.proxy
     if proxy is None:
         raise LabError(f"{waypoint!r} has no Envoy")
     return Route(
         shop,
         inventory,
-        (_INVENTORY.vips[0], 80),
+        (INVENTORY.vips[0], 80),
         programs=True,
         waypoints={"Envoy of waypoint": proxy.pid},
         pods=(waypoint,),
