@@ -35,7 +35,6 @@ def test_the_sixteen_bytes_are_predicted_captured_walked_to_changed_and_marked(
     path.get_by_role("button", name="Last step").click()
     expect(path).to_contain_text("16 bytes in front of the payload: 10.96.0.10:80")
     expect(path).to_contain_text("sendmsg.c")
-    notebook.pictures(path, "04-decision-path")
 
     tlv = page.locator(".kl-tlv").first
     tlv.get_by_role("gridcell", name="byte 10:").click()
@@ -49,5 +48,4 @@ def test_the_sixteen_bytes_are_predicted_captured_walked_to_changed_and_marked(
     page.keyboard.type(f'km.exercise("04.2").check(bytes.fromhex("{source}") + b"GET /stock/42")')
     page.keyboard.press("Control+Enter")
     expect(changed.locator(".jp-OutputArea")).to_contain_text("✓ 04.2 change: right.", timeout=30_000)
-    notebook.pictures(changed, "04-exercise")
     assert (notebook.outside, notebook.errors) == ([], [])
