@@ -20,6 +20,7 @@ NAMES = (
     "events",
     "many",
     "widgets",
+    "envoy",
 )  # modules of this package, each with a function `figures()`
 
 _NICE = -10  # before the rest of the machine, so that the figures are about us

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from kmesh_lab.display import counted, html_table, one_line, text_table
+from kmesh_lab.exercises.growth_chart import draw_growth
 from kmesh_lab.lab import Lab
 from kmesh_lab.mesh import Service, Workload
 from kmesh_lab.traffic.envoy import Memory
@@ -101,7 +102,10 @@ class Growth:
         printer.text("\n".join([repr(self), text_table([_HEADER, *self.rows()])]))
 
     def _repr_html_(self) -> str:
-        return html_table(repr(self)[1:-1], self.rows(), header=_HEADER)
+        sizes = [[size(each) for each in self.footprints] for size in (_per_node, _per_envoy)]
+        rows = [row[:-1] for row in self.rows()]  # the chart stands for the bars
+        chart = draw_growth([each.services for each in self.footprints], *sizes)
+        return chart + html_table(repr(self)[1:-1], rows, header=_HEADER[:-1])
 
     def _slope(self, size: Callable[[Footprint], float]) -> float:
         first, last = self.footprints[0], self.footprints[-1]

@@ -19,7 +19,7 @@ from kmesh_lab.traffic.redirect import OUTBOUND_PORT
 
 __all__ = ["Counters", "Envoy", "EnvoyEndpoint", "Memory"]
 
-_PATIENCE = 30.0  # seconds in which Envoy takes over a configuration; 5,000 services need about ten
+_PATIENCE = 120.0  # seconds in which Envoy takes over a configuration; 5,000 services need three, on a quiet machine
 _PROBLEMS = ("[error]", "[critical]", "rejected")  # from what may matter to what does
 _ENTRY = re.compile(r"^\[\d{4}-\d\d-\d\d [^]]*\]\[\d+\]", re.MULTILINE)
 _PREFIX = re.compile(r"^(\[[^]]*\] ?)+")  # level, component and line of Envoy's source

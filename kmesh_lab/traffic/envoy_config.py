@@ -52,6 +52,7 @@ _PASSTHROUGH, _INBOUND = "PassthroughCluster", "InboundPassthroughCluster"
 _CERTIFICATE, _TRUST = "certificate", "trust"  # secrets of the bootstrap
 _MTLS = {"tlsMode": "istio"}  # the mark of endpoints that talk mutual TLS
 _CONNECT_TIMEOUT = "5s"
+_CONNECTIONS = "envoy.resource_monitors.global_downstream_max_connections"  # unset, each Envoy warns of it
 
 
 TRUST_DOMAIN = "spiffe://cluster.local/"
@@ -145,6 +146,8 @@ def bootstrap(name: str, certificate: Certificate | None) -> Value:
             "request_timeout": "86400s",
         },
     }
+    kind = "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    most = {"@type": f"{_API}extensions.{kind}", "max_active_downstream_connections": _NO_LIMIT}
     secrets = []
     if certificate:
         chain, key = {"inline_string": certificate.chain}, {"inline_string": certificate.key}
@@ -157,6 +160,7 @@ def bootstrap(name: str, certificate: Certificate | None) -> Value:
         "admin": {"address": _socket("127.0.0.1", ADMIN_PORT)},
         "dynamic_resources": {"cds_config": source, "lds_config": source},
         "static_resources": {"clusters": [xds], "secrets": secrets},
+        "overload_manager": {"resource_monitors": [{"name": _CONNECTIONS, "typed_config": most}]},
     }
 
 
