@@ -12,7 +12,7 @@ from kmesh_lab.mesh import Service, Workload
 
 __all__ = ["Memory", "private", "weigh"]
 
-_SERVICES = 200  # that are added to see what one of them needs
+_SERVICES = 100  # that are added to see what one of them needs
 _FIRST_VIP, _FIRST_POD = IPv4Address("10.97.0.1"), IPv4Address("10.100.0.1")
 
 
@@ -32,7 +32,7 @@ class Memory:
 
 
 def weigh(lane: Lane) -> Memory:
-    """The memory of a path with its one service, and what 200 more, of one endpoint each, add."""
+    """The memory of a path with its one service, and what 100 more, of one endpoint each, add."""
     before = _weights(lane)
     lane.lab.apply(dict(_service(lane, number) for number in range(_SERVICES)))
     after = _weights(lane)
