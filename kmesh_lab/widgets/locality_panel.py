@@ -22,6 +22,7 @@ from kmesh_lab.widgets.locality_connects import Client, connects, setting_of
 from kmesh_lab.widgets.locality_run import Guess, LocalityRun, check_guesses
 from kmesh_lab.widgets.locality_static import static_form
 from kmesh_lab.widgets.view import Feed, View
+from kmesh_lab.widgets.weak_spots import weak_spots
 
 __all__ = ["Guess", "LocalityPanel", "LocalityRun"]
 
@@ -163,9 +164,16 @@ class LocalityPanel(View):
             self.predict(guesses)
 
     def on_run(self, count: int) -> None:
-        """The run button."""
+        """The run button: what a learner predicted wrongly becomes a weak spot."""
         with self._errors_shown():
-            self.run(count)
+            run = self.run(count)
+            weak_spots.record(
+                f"Where do the connects of {run.client} go? {run.setting}",
+                "LocalityPanel",
+                right=all(run.right(name) for name in run.predicted),
+                said=", ".join(f"{name} {guess}" for name, guess in run.predicted.items()),
+                so=", ".join(f"{name} {seen}" for name, seen in sorted((run.counts + run.refused).items())),
+            )
 
     def on_again(self) -> None:
         """Predict once more with the same settings."""

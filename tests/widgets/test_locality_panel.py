@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -15,6 +16,7 @@ from nbclient import NotebookClient
 
 import kmesh_lab as km
 from kmesh_lab.widgets.locality_panel import LocalityPanel
+from kmesh_lab.widgets.weak_spots import weak_spots
 
 pytestmark = pytest.mark.root
 
@@ -266,6 +268,7 @@ def test_only_a_page_starts_a_thread_and_only_one(day: Shop) -> None:
 NOTEBOOK = """
 import kmesh_lab as km
 from kmesh_lab.widgets.locality_panel import LocalityPanel
+from kmesh_lab.widgets.weak_spots import weak_spots
 lab = km.Lab()
 n1 = lab.node("n1", "cn-west/xian/a")
 shop, near = lab.pod("shop", n1), lab.pod("inventory-a", n1, listen=8080)
@@ -293,3 +296,20 @@ def test_a_notebook_without_a_browser_ends_and_keeps_the_last_run() -> None:
 
 def test_a_workload_taken_out_stays_itself(day: Shop) -> None:
     assert replace(day.near.workload, healthy=False).uid == day.near.workload.uid
+
+
+def test_what_a_learner_predicted_wrongly_on_the_page_is_remembered_and_what_a_cell_predicts_is_not(
+    day: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    wrong = {"inventory-a": "some", "inventory-b": "some"}
+    day.panel.predict(wrong)
+    day.panel.run(100)
+    assert list(weak_spots) == []
+
+    day.panel._heard({"do": "commit", "guesses": wrong, "message": 1})
+    day.panel._heard({"do": "run", "count": 100, "message": 2})
+
+    (spot,) = weak_spots
+    assert spot.question.startswith("Where do the connects of shop go? ")
+    assert (spot.said, spot.so) == ("inventory-a some, inventory-b some", "inventory-a 100")
