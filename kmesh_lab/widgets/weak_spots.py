@@ -71,7 +71,8 @@ class WeakSpots(Sequence[WeakSpot]):
 
     def export(self) -> str:
         """The list as Markdown, to paste into one's notes."""
-        return "\n".join(f"- [ ] {each.question} ({each.source}; said: {each.said}; so: {each.so})" for each in self)
+        lines = (f"- [ ] {each.question} ({each.source}; said: {each.said}; so: {each.so})" for each in self)
+        return "\n".join(line.replace("\n", " / ") for line in lines)
 
     # ---- a sequence that shows itself
 

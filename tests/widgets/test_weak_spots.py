@@ -59,6 +59,8 @@ def test_the_list_is_exported_as_markdown_and_shown_escaped(spots):
     assert "Is 1 &lt; 2?" in spots._repr_html_()
     spots.forget("Is 1 < 2?")
     assert spots.export() == ""
+    miss(spots, "Who?\n谁应答")
+    assert spots.export() == "- [ ] Who? / 谁应答 (prediction; said: nobody; so: inventory-a)"
 
 
 def test_a_file_that_cannot_be_read_is_kept_beside(spots):
