@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -259,6 +261,22 @@ def test_the_end_of_the_lab_ends_the_thread_and_is_said(day: Shop) -> None:
     assert "this lab is closed" in stream.frame["error"]
     with pytest.raises(km.LabError, match="this lab is closed"):
         EventStream(day.lab)
+
+
+def test_a_stream_does_not_keep_a_lab_that_nobody_else_holds() -> None:
+    lab = km.Lab()
+    lab.node("n1")
+    stream = EventStream(lab)
+    stream.start()
+    held = weakref.ref(lab)
+
+    del lab
+    gc.collect()
+
+    until(lambda: held() is None and not threads(), "the lab and the thread go")
+    assert stream.frame["state"].startswith("The lab is closed")
+    with pytest.raises(km.LabError, match="this lab is closed"):
+        stream.start()
 
 
 def test_the_end_of_the_lab_ends_a_run(day: Shop) -> None:
