@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -21,9 +22,22 @@ NAMES = (
     "many",
     "widgets",
     "envoy",
+    "stream",
 )  # modules of this package, each with a function `figures()`
 
+IN_A_BROWSER = ("widgets", "stream")
+CHROMIUM = "/usr/bin/chromium"
+
 _NICE = -10  # before the rest of the machine, so that the figures are about us
+
+
+def without_browser() -> str:
+    """What the benchmarks of live views miss on this machine, and what to do about it; "" if nothing."""
+    if importlib.util.find_spec("playwright") is None:
+        return "Playwright is not installed; `make .venv/dev.stamp` installs it"
+    if not Path(CHROMIUM).is_file():
+        return f"there is no Chromium at {CHROMIUM}; `make .venv/dev.stamp` installs Debian's"
+    return ""
 
 
 def main() -> int:
@@ -44,6 +58,9 @@ def main() -> int:
     for name in arguments.names or NAMES:
         print(f"{name} … ", end="", flush=True, file=sys.stderr)
         try:
+            if name in IN_A_BROWSER and (missing := without_browser()):
+                print(f"not measured: {missing}", file=sys.stderr)
+                continue
             figures += importlib.import_module(f"benchmarks.{name}").figures()
         except Exception:  # the others have something to say
             broken.append(name)

@@ -48,7 +48,7 @@ function line(row) {
 
 function render({ model, el }) {
   const id = `kl-ev-${++nextId}`;
-  const local = { message: 0, paused: null, rows: [], gone: false, busy: false, typed: null, sentence: "" };
+  const local = { message: 0, paused: null, rows: [], gone: false, busy: false, typed: null, sentence: "", due: false };
   let busyTimer = 0, typeTimer = 0, sayTimer = 0;
 
   // ---- what is there, once
@@ -185,7 +185,9 @@ function render({ model, el }) {
       local.paused = f.paused && local.paused && !f.held ? true : null;
       if (!typeTimer) local.typed = null;
     }
-    requestAnimationFrame(draw);
+    if (local.due) return; // a page that is behind draws the newest picture only
+    local.due = true;
+    requestAnimationFrame(() => { local.due = false; draw(); });
   };
   const status = (_, now) => {
     if (!/restarting|terminating|dead/.test(now)) return;
