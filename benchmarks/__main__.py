@@ -20,6 +20,7 @@ NAMES = (
     "connect",
     "events",
     "many",
+    "paths",
     "widgets",
     "envoy",
     "stream",

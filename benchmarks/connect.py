@@ -26,7 +26,7 @@ ROUNDS, TIMES = 101, 5_000
 STATS_ROUNDS, STATS_TIMES = 11, 5_000
 FEW, MANY = (2, 4), (5_000, 19)  # services, endpoints of each: 10 and 100,000 frontends
 VIP, NOBODY = IPv4Address("10.96.0.1"), IPv4Address("10.95.0.1")
-_RUN_TIME = 0  # BPF_STATS_RUN_TIME
+RUN_TIME = 0  # BPF_STATSRUN_TIME
 
 Samples = dict[str, list[float]]
 
@@ -115,20 +115,20 @@ def _added(bare: Case, cases: dict[str, Case]) -> tuple[list[float], Samples]:
 def _run_times(cases: dict[str, Case]) -> Samples:
     """Seconds that the program runs for one connect of a new socket, as the kernel counts them."""
     samples: Samples = {name: [] for name in cases}
-    counting = call("bpf_enable_stats", _RUN_TIME)
+    counting = call("bpf_enable_stats", RUN_TIME)
     try:
         for _ in range(STATS_ROUNDS):
             for name, case in cases.items():
-                time, runs = _counted(case.program)
+                time, runs = counted(case.program)
                 case.worker.connect("new", case.first, case.count, STATS_TIMES)
-                time_after, runs_after = _counted(case.program)
+                time_after, runs_after = counted(case.program)
                 samples[name].append((time_after - time) / (runs_after - runs) * 1e-9)
     finally:
         os.close(counting)
     return samples
 
 
-def _counted(program: int) -> tuple[int, int]:
+def counted(program: int) -> tuple[int, int]:
     """Nanoseconds and runs of a program."""
     info = dict(line.split(":", 1) for line in Path(f"/proc/self/fdinfo/{program}").read_text().splitlines())
     return int(info["run_time_ns"]), int(info["run_cnt"])
