@@ -24,6 +24,7 @@ NAMES = (
     "widgets",
     "envoy",
     "stream",
+    "testing",
 )  # modules of this package, each with a function `figures()`
 
 IN_A_BROWSER = ("widgets", "stream")

@@ -23,7 +23,8 @@ class BpfMagics(Magics):
     @cell_magic
     def bpf(self, line: str, cell: str) -> Verdict:
         """Compile the cell and show it to the verifier; ``--attach n1`` runs what is accepted on a node."""
-        return coach(cell, attach=self._node(shlex.split(line)))
+        # The line of %%bpf itself counts, as it does in the editor.
+        return coach(f"\n{cell}", attach=self._node(shlex.split(line)))
 
     def _node(self, words: list[str]) -> Node | None:
         if not words:

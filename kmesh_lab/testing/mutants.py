@@ -7,13 +7,13 @@ the real Kmesh tells each from the right program.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from kmesh_lab.datapath.datapath import TRACED
 from kmesh_lab.errors import LabError
-from kmesh_lab.kernel.compiler import BPF_DIR, Image, compile_text, flatten
+from kmesh_lab.kernel.compiler import BPF_DIR, Image, compile_c, compile_text, flatten
 
 __all__ = ["SUBJECTS", "Mutant", "image"]
 
@@ -41,14 +41,24 @@ class Mutant:
 
 @cache
 def image(mutant: Mutant | None) -> Image:
-    """The programs with a mistake, or without one, and with the trace; half a second the first time."""
+    """The programs with a mistake, or without one, and with the trace; half a second the first time.
+
+    Only the C files that the mistake is in, or that include it, are compiled again.
+    """
+    real = compile_c(BPF_DIR / "kmesh.c", TRACED)
+    if mutant is None:
+        return real
 
     def read(path: Path) -> str | None:
         text = path.read_text(encoding="utf-8") if path.is_file() else None
-        wanted = mutant is not None and path == BPF_DIR / mutant.file
-        return mutant.plant(text) if mutant and text and wanted else text
+        return mutant.plant(text) if text and path == BPF_DIR / mutant.file else text
 
-    return compile_text(flatten(BPF_DIR / "kmesh.c", read), TRACED)
+    programs = dict(real.programs)
+    for unit in sorted(BPF_DIR.glob("*.c")):
+        planted = flatten(unit, read)
+        if unit.stem != "kmesh" and planted != flatten(unit):
+            programs |= compile_text(planted, TRACED).programs
+    return replace(real, programs=programs)
 
 
 _TLV = (

@@ -29,6 +29,7 @@ def test_a_cell_of_c_is_answered_with_a_verdict(shell: Any) -> None:
 
     assert verdict.rule == "return-range"
     assert verdict.source == "return 2;"
+    assert verdict.advice.line == 5, "as the editor counts: %%bpf is line 1"
 
 
 def test_attach_takes_the_name_of_a_node(shell: Any) -> None:
