@@ -88,6 +88,7 @@ class Machine:
         objects = bpf_objects() - self.objects
         if objects:
             objects -= _held(_pids() - processes - {os.getpid()})
+            objects = {each for each in objects if not _is_of_a_container(*each)}
         return {
             *(f"process {pid} {_read(f'/proc/{pid}/cmdline')!r}" for pid in processes),
             *(f"network namespace {inode}" for inode, pid in _network_namespaces() if pid in processes),
@@ -130,6 +131,14 @@ def _held(pids: set[int]) -> set[tuple[str, int]]:
                 text = _read(f"/proc/{pid}/fdinfo/{descriptor}").decode(errors="replace")
                 held |= {(kind, int(number)) for kind, number in _BPF_ID.findall(text)}
     return held
+
+
+def _is_of_a_container(kind: str, number: int) -> bool:
+    """Whether it is what runc and systemd attach to a cgroup, and no lab: nobody has a descriptor of such a program."""
+    if kind != "prog":
+        return False
+    shown = subprocess.run(["bpftool", "prog", "show", "id", str(number)], capture_output=True, text=True, check=False)
+    return " cgroup_device " in shown.stdout
 
 
 def _network_namespaces() -> list[tuple[int, int]]:
