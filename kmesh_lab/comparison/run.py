@@ -12,7 +12,7 @@ from kmesh_lab.comparison.load import How
 from kmesh_lab.comparison.memory import Memory, weigh
 from kmesh_lab.comparison.paths import PATHS, Lane, Path, open_lane, path_named
 from kmesh_lab.comparison.result import Comparison, Measured
-from kmesh_lab.comparison.timing import HOWS, Pace, take_turns
+from kmesh_lab.comparison.timing import HOWS, Pace, softirqs_are_unpaid, take_turns
 from kmesh_lab.errors import KernelNotSupported, LabError
 
 __all__ = ["compare"]
@@ -46,8 +46,10 @@ def compare(paths: Sequence[str | Path] | None = None, *, quick: bool = True, se
                 if name == _BASE:
                     raise
                 failed[name] = str(error)
-        times = take_turns(lanes, pace, random.Random(seed), failed)
         counts, not_counted = _counts(lanes, failed)
+        unpaid = {(name, how): each.softirq_ns for name, found in counts.items() for how, each in found.items()}
+        chance = random.Random(seed)
+        times = take_turns(lanes, pace, chance, failed, unpaid if softirqs_are_unpaid() else {})
         memory = _memory(lanes, failed)
     if _BASE in failed:
         raise LabError(f"path {_BASE!r} broke off, and there is nothing to compare with: {failed[_BASE]}")

@@ -6,6 +6,8 @@ the CPU time of a window was spent by somebody else, or by nobody. A window in w
 
 from __future__ import annotations
 
+import gzip
+import platform
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +19,7 @@ from kmesh_lab.comparison.load import How, path_cpu
 from kmesh_lab.comparison.paths import Lane
 from kmesh_lab.errors import LabError
 
-__all__ = ["HOWS", "SOFTIRQ_THREAD", "Pace", "Times", "Window", "take_turns"]
+__all__ = ["HOWS", "SOFTIRQ_THREAD", "Pace", "Times", "Window", "softirqs_are_unpaid", "take_turns"]
 
 HOWS: tuple[How, How] = ("keep", "new")
 
@@ -68,11 +70,16 @@ class Times:
 
 
 def take_turns(
-    lanes: Mapping[str, Lane], pace: Pace, chance: random.Random, failed: dict[str, str]
+    lanes: Mapping[str, Lane],
+    pace: Pace,
+    chance: random.Random,
+    failed: dict[str, str],
+    unpaid: Mapping[tuple[str, How], float],
 ) -> dict[str, Times]:
     """Measure all paths, in each round in another order, so that what is compared is seconds apart.
 
-    A path that breaks off is noted in ``failed``, with the reason, and has no turn any more.
+    A path that breaks off is noted in ``failed``, with the reason, and has no turn any more. ``unpaid`` is the time of
+    softirqs in ns per request that this kernel charges to no process; empty where it does.
     """
     times = {name: Times() for name in lanes}
     for number in range(pace.rounds):
@@ -82,7 +89,7 @@ def take_turns(
             if name in failed:
                 continue
             try:
-                window = _clean_window(lanes[name], how, pace, times[name])
+                window = _clean_window(lanes[name], how, pace, times[name], unpaid.get((name, how), 0.0))
             except (LabError, OSError) as error:
                 failed[name] = str(error)
                 continue
@@ -91,16 +98,16 @@ def take_turns(
     return times
 
 
-def _clean_window(lane: Lane, how: How, pace: Pace, times: Times) -> Window | None:
+def _clean_window(lane: Lane, how: How, pace: Pace, times: Times, unpaid: float) -> Window | None:
     for _ in range(1 + pace.again):
-        window = _window(lane, how, pace.milliseconds)
+        window = _window(lane, how, pace.milliseconds, unpaid)
         if window.foreign <= _FOREIGN:
             return window
         times.dropped[how] += 1
     return None
 
 
-def _window(lane: Lane, how: How, milliseconds: int) -> Window:
+def _window(lane: Lane, how: How, milliseconds: int, unpaid: float) -> Window:
     others = {name: pid for name, pid in lane.processes.items() if name != "client"}
     before = dict(_cpu_times(others))
     run = lane.client.run(how, *lane.route.target, milliseconds=milliseconds)
@@ -109,6 +116,8 @@ def _window(lane: Lane, how: How, milliseconds: int) -> Window:
         raise LabError(f"path {lane.path.name!r}: {run.wrong} of {run.requests} answers were wrong")
     # The client reads its own clock at both edges of the window, so its preparations are left out.
     spent = {("client", "client"): run.cpu}
+    if unpaid:
+        spent[SOFTIRQ_THREAD, "softirqs, counted apart"] = round(unpaid * run.requests)
     for (name, thread, comm), time in after.items():
         key = name, comm
         spent[key] = spent.get(key, 0) + time - before.get((name, thread, comm), 0)
@@ -134,6 +143,21 @@ def _of_threads(name: str, threads: Sequence[Path]) -> Iterator[tuple[tuple[str,
         except OSError:  # it has ended
             continue
         yield (name, thread.name, comm), int(time)
+
+
+@cache
+def softirqs_are_unpaid() -> bool:
+    """True where the kernel takes the time of softirqs from the process that they interrupt (IRQ_TIME_ACCOUNTING).
+
+    Only its configuration says so. Where that cannot be read, it is taken to be as most kernels are.
+    """
+    for path in (Path("/proc/config.gz"), Path(f"/boot/config-{platform.release()}")):
+        try:
+            with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as lines:
+                return "CONFIG_IRQ_TIME_ACCOUNTING=y\n" in lines
+        except OSError:
+            continue
+    return False
 
 
 @cache

