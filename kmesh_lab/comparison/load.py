@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,7 +18,18 @@ from typing import Literal, Self
 from kmesh_lab.errors import CompileError, LabError
 from kmesh_lab.lab import Pod
 
-__all__ = ["ANSWER", "SERVER_PORT", "Client", "How", "Run", "Server", "keep_on_path", "path_cpu", "system_calls"]
+__all__ = [
+    "ANSWER",
+    "SERVER_PORT",
+    "Client",
+    "How",
+    "Run",
+    "Server",
+    "keep_on_path",
+    "path_cpu",
+    "reserved_cpu",
+    "system_calls",
+]
 
 How = Literal["keep", "new"]
 """Ask over one connection, or make a new one for each request."""
@@ -27,6 +40,7 @@ SERVER_PORT = 8080
 _SOURCE = Path(__file__).with_name("load.c")
 _COMPILERS = ("cc", "clang", "tcc")
 _NICE = -15  # as in load.c
+_reserved: list[int] = []  # at most one
 _PATIENCE = 20.0  # seconds beyond those of a run; the client itself gives up after 10
 
 
@@ -143,10 +157,41 @@ class Client(Program):
         return Run(*map(int, said.split()))
 
 
-@cache
 def path_cpu() -> int:
     """The CPU that a whole path runs on: what is spread over several is faster or slower as the scheduler likes it."""
-    return max(os.sched_getaffinity(0))
+    return _reserved[-1] if _reserved else max(os.sched_getaffinity(0))
+
+
+@contextmanager
+def reserved_cpu(patience: float = 60.0) -> Iterator[int]:
+    """A CPU on which no other comparison of this machine runs meanwhile; waits for one, if there is none.
+
+    After ``patience`` seconds it goes on with one that another has. The lock is an abstract socket, which goes with the
+    process.
+    """
+    if _reserved:
+        yield _reserved[-1]
+        return
+    cpus = sorted(os.sched_getaffinity(0), reverse=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as lock:
+        end = time.monotonic() + patience
+        cpu = next((cpu for cpu in cpus if _locks(lock, cpu)), None)
+        while cpu is None and time.monotonic() < end:
+            time.sleep(0.05)
+            cpu = next((cpu for cpu in cpus if _locks(lock, cpu)), None)
+        _reserved.append(cpus[0] if cpu is None else cpu)
+        try:
+            yield _reserved[-1]
+        finally:
+            _reserved.clear()
+
+
+def _locks(lock: socket.socket, cpu: int) -> bool:
+    try:
+        lock.bind(f"\0kmesh-lab-cpu-{cpu}")
+    except OSError:
+        return False
+    return True
 
 
 def keep_on_path(pid: int) -> None:

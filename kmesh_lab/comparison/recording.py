@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from kmesh_lab.comparison.load import How, system_calls
+from kmesh_lab.comparison.load import How, reserved_cpu, system_calls
 from kmesh_lab.comparison.paths import Lane, Path, open_lane, path_named
 from kmesh_lab.comparison.recorder import CALL, RECEIVE, RETURN, SEND, SWITCH, Event, Recorder
 from kmesh_lab.comparison.stories import SYN, asked_address, call_story, segment_story
@@ -126,6 +126,7 @@ def follow(path: str | Path, how: How = "new") -> Recording:
     with the decision trace. Raises `kmesh_lab.errors.KernelNotSupported` where the kernel cannot record.
     """
     with (
+        reserved_cpu(),
         open_lane(path if isinstance(path, Path) else path_named(path), trace=True) as lane,
         Recorder(lane) as recorder,
     ):

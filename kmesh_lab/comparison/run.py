@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from kmesh_lab.comparison.counting import Counter, Counts
-from kmesh_lab.comparison.load import How
+from kmesh_lab.comparison.load import How, reserved_cpu
 from kmesh_lab.comparison.memory import Memory, weigh
 from kmesh_lab.comparison.paths import PATHS, Lane, Path, open_lane, path_named
 from kmesh_lab.comparison.result import Comparison, Measured
@@ -36,7 +36,7 @@ def compare(paths: Sequence[str | Path] | None = None, *, quick: bool = True, se
     started = time.monotonic()
     wanted = _wanted(paths)
     pace = _QUICK if quick else _THOROUGH
-    with ExitStack() as stack:
+    with reserved_cpu(), ExitStack() as stack:
         lanes: dict[str, Lane] = {}
         failed: dict[str, str] = {}
         for name, path in wanted.items():

@@ -133,7 +133,7 @@ def _cpu_times(processes: Mapping[str, int]) -> Iterator[tuple[tuple[str, str, s
     """(process, thread, its name) → ns on a CPU; one thread of the kernel handles the softirqs that pile up."""
     for name, pid in processes.items():
         yield from _of_threads(name, list(Path(f"/proc/{pid}/task").iterdir()))
-    yield from _of_threads(SOFTIRQ_THREAD, _softirq_threads())
+    yield from _of_threads(SOFTIRQ_THREAD, _softirq_threads(path_cpu()))
 
 
 def _of_threads(name: str, threads: Sequence[Path]) -> Iterator[tuple[tuple[str, str, str], int]]:
@@ -161,9 +161,9 @@ def softirqs_are_unpaid() -> bool:
 
 
 @cache
-def _softirq_threads() -> tuple[Path, ...]:
-    """The thread that handles softirqs on the CPU of the path; none where a container does not show it."""
-    wanted = f"{SOFTIRQ_THREAD}/{path_cpu()}"
+def _softirq_threads(cpu: int) -> tuple[Path, ...]:
+    """The thread that handles softirqs on a CPU; none where a container does not show it."""
+    wanted = f"{SOFTIRQ_THREAD}/{cpu}"
     for process in Path("/proc").iterdir():
         try:
             if process.name.isdigit() and (process / "comm").read_text().strip() == wanted:

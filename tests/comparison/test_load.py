@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from kmesh_lab.comparison import load
-from kmesh_lab.comparison.load import SERVER_PORT
+from kmesh_lab.comparison.load import SERVER_PORT, path_cpu, reserved_cpu
 from kmesh_lab.comparison.paths import PATHS, Lane, open_lane
 from kmesh_lab.errors import CompileError, LabError
 from tests.lab.outside import Machine, run_owner
@@ -38,6 +41,21 @@ def test_the_client_asks_so_many_times_and_every_answer_is_right(lane: Lane) -> 
     assert (run.requests, run.wrong) == (25, 0)
     assert 0 < run.connect < run.first_byte
     assert 0 < run.cpu < run.wall
+
+
+def test_two_comparisons_of_one_machine_take_different_cpus_or_turns() -> None:
+    cpus = os.sched_getaffinity(0)
+    with reserved_cpu() as mine, reserved_cpu() as inside:
+        assert mine == inside == path_cpu()
+
+    with ExitStack() as others:
+        for cpu in cpus:
+            taken = others.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            with suppress(OSError):  # a comparison of somebody else has it
+                taken.bind(f"\0kmesh-lab-cpu-{cpu}")
+
+        with reserved_cpu(patience=0.1) as shared:  # all are taken: rather noisy than never
+            assert shared == max(cpus)
 
 
 def test_a_run_ends_with_its_time(lane: Lane) -> None:
