@@ -44,7 +44,7 @@ function place(element, start, end, scale) {
   return element;
 }
 
-function timeline(lane, scale, seek) {
+function timeline(lane, seek) {
   const area = make("div", "kl-pm-timeline", undefined, { "aria-hidden": "true" });
   const names = make("div", "kl-pm-names");
   const tracks = make("div", "kl-pm-tracks");
@@ -54,28 +54,28 @@ function timeline(lane, scale, seek) {
     tracks.append(row);
     return row;
   });
-  for (const [start, end, row] of lane.stretches) rows[row].append(place(make("i", "kl-pm-own"), start, end, scale));
+  const placed = []; // [element, start, end]; where they are depends on the scale
+  const put = (element, row, start, end) => {
+    placed.push([element, start, end]);
+    rows[row].append(element);
+    return element;
+  };
+  for (const [start, end, row] of lane.stretches) put(make("i", "kl-pm-own"), row, start, end);
   const marks = lane.moments.map((moment) => {
     if (moment.kind === "switch") return [];
     if (moment.kind !== "call") {
-      const mark = place(make("b", `kl-pm-mark kl-pm-${moment.kind}`, SIGNS[moment.kind]), moment.start, undefined, scale);
-      rows[moment.row].append(mark);
-      return [mark];
+      return [put(make("b", `kl-pm-mark kl-pm-${moment.kind}`, SIGNS[moment.kind]), moment.row, moment.start)];
     }
-    return inKernel(lane, moment).map(([start, end]) => {
-      const bar = place(make("b", "kl-pm-call"), start, end, scale);
-      rows[moment.row].append(bar);
-      return bar;
-    });
+    return inKernel(lane, moment).map(([start, end]) => put(make("b", "kl-pm-call"), moment.row, start, end));
   });
   const cursor = make("i", "kl-pm-cursor");
   tracks.append(cursor);
   tracks.addEventListener("click", (event) => {
     const { left, width } = tracks.getBoundingClientRect();
-    seek((scale * (event.clientX - left)) / width);
+    seek((event.clientX - left) / width);
   });
   area.append(names, tracks);
-  return { area, marks, cursor };
+  return { area, marks, cursor, placed };
 }
 
 function code(source) {
@@ -120,7 +120,7 @@ function step(lane, moment, time) {
 // ---- the whole
 
 function legend() {
-  const box = make("p", "kl-pm-legend", undefined, { "aria-hidden": "true" });
+  const box = make("p", "kl-pm-legend");
   const entries = [
     ["i", "kl-pm-own", "", "on the CPU, own code"],
     ["b", "kl-pm-call", "", "on the CPU, in a system call"],
@@ -148,7 +148,8 @@ function render({ model, el }) {
   function build() {
     stop();
     const lanes = model.get("frame").lanes ?? [];
-    const scale = Math.max(...lanes.map((lane) => lane.duration), 1) * 1.01;
+    const longest = Math.max(...lanes.map((lane) => lane.duration), 1);
+    const scaleOf = (lane) => 1.01 * (same.checked ? longest : Math.max(lane.duration, 1));
     // Every step of every lane is a place of the scrubber.
     const places = lanes
       .flatMap((lane, of) => lane.moments.map((moment, number) => ({ time: moment.start, of, number })))
@@ -164,6 +165,10 @@ function render({ model, el }) {
       "aria-label": "Step of the request",
     });
     const clock = make("span", "kl-pm-clock");
+    const same = make("input", "", undefined, { type: "checkbox" });
+    same.checked = true;
+    const scales = make("label", "kl-pm-same");
+    scales.append(same, "one scale for all lanes");
     const button = (label, sign, action) => {
       const one = make("button", "kl-pm-button", undefined, { type: "button", "aria-label": label, title: label });
       one.append(make("span", "", sign, { "aria-hidden": "true" }));
@@ -183,10 +188,15 @@ function render({ model, el }) {
     const tools = make("div", "kl-pm-tools", undefined, { role: "toolbar", "aria-label": "Move through the request" });
     const [back, forward] = [button("Step back", "‹", by(-1)), button("Step forward", "›", by(1))];
     tools.append(back, play, forward, slider, clock);
+    const scaled = () => {
+      for (const { lane, placed } of shown)
+        for (const [element, start, end] of placed) place(element, start, end, scaleOf(lane));
+      show(at);
+    };
+    same.addEventListener("change", scaled);
     const said = make("p", "kl-pm-hidden", "", { role: "status", "aria-live": "polite" });
 
     const seek = (time) => {
-      stop();
       let nearest = 0;
       places.forEach((each, index) => {
         if (Math.abs(each.time - time) < Math.abs(places[nearest].time - time)) nearest = index;
@@ -198,7 +208,10 @@ function render({ model, el }) {
       const head = make("div", "kl-pm-head");
       const counts = make("span", "kl-pm-counts");
       head.append(make("h3", "", lane.name), make("span", "kl-pm-way", lane.way), counts);
-      const drawn = timeline(lane, scale, seek);
+      const drawn = timeline(lane, (share) => {
+        stop();
+        seek(share * scaleOf(lane));
+      });
       box.append(head, drawn.area);
       const detail = make("div", "kl-pm-detail", undefined, { role: "region", "aria-label": `The step of ${lane.name}` });
       return { lane, box, counts, detail, ...drawn };
@@ -209,7 +222,9 @@ function render({ model, el }) {
       column.append(make("h3", "", lane.name), detail);
       return column;
     }));
-    root.replaceChildren(tools, legend(), ...shown.map(({ box }) => box), said, details);
+    const key = legend();
+    if (lanes.length > 1) key.append(scales);
+    root.replaceChildren(tools, key, ...shown.map(({ box }) => box), said, details);
 
     slider.addEventListener("input", () => {
       stop();
@@ -242,7 +257,7 @@ function render({ model, el }) {
       back.setAttribute("aria-disabled", String(at === 0));
       forward.setAttribute("aria-disabled", String(at === last));
       shown.forEach(({ lane, marks, cursor, counts, detail }, of) => {
-        cursor.style.left = `${(100 * here.time) / scale}%`;
+        cursor.style.left = `${Math.min(100, (100 * here.time) / scaleOf(lane))}%`;
         marks.forEach((elements, number) => {
           for (const element of elements) {
             element.classList.toggle("kl-pm-ahead", number > current[of]);
@@ -257,7 +272,7 @@ function render({ model, el }) {
       });
       if (!timer) said.textContent = words;
     }
-    show(0);
+    scaled();
   }
 
   model.on("change:frame", build);

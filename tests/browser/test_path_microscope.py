@@ -77,6 +77,12 @@ def test_one_scrubber_moves_both_lanes_by_mouse_and_keyboard_and_no_key_reaches_
     expect(kernel).to_contain_text("This lane was done after")
     assert faint(notebook, view) == {"Dark": [], "Light": []}
 
+    first = view.locator(".kl-pm-tracks").first.locator(".kl-pm-call").first
+    narrow = (first.bounding_box() or {})["width"]
+    view.get_by_label("one scale for all lanes").uncheck()
+    assert (first.bounding_box() or {})["width"] > 1.5 * narrow  # the kernel lane fills its width
+    view.get_by_label("one scale for all lanes").check()
+
     tracks = view.locator(".kl-pm-tracks").last
     box = tracks.bounding_box()
     assert box is not None
