@@ -2,22 +2,25 @@
 
 A learner's test may hang, end its process or leave a lab behind. So each build is tried in a forked child, which has
 the test functions with all that they refer to; it says by a pipe what it is doing, and it is killed when it has not
-said anything for too long. Its lab goes with it.
+said anything for too long. Its lab goes with it. It does not outlive the process that asked, however that ends.
 """
 
 from __future__ import annotations
 
+import ctypes
 import io
 import multiprocessing
+import signal
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
+from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.compiler import Image
 from kmesh_lab.testing.stage import STAGES, Test
 
@@ -27,6 +30,7 @@ Outcome = Literal["passed", "failed", "hung", "died", "not run"]
 
 TEST_SECONDS = 10.0
 _STAGE_SECONDS = 60.0  # to make the pods, on a machine that is busy
+_PR_SET_PDEATHSIG = 1
 _FORK = multiprocessing.get_context("fork")
 _PACKAGE = __file__.rpartition("/testing/")[0]
 
@@ -72,7 +76,7 @@ class _Child:
     """A process that does one job, seen from outside."""
 
     def __init__(self, job: Job) -> None:
-        self.job, self._ran, self._at = job, list[Ran](), "the pods"
+        self.job, self._ran, self._at = job, list[Ran](), ""  # "": it is making the pods
         self.pipe, theirs = _FORK.Pipe(duplex=False)
         self._process = _FORK.Process(target=_work, args=(job, theirs), daemon=True)
         self._process.start()
@@ -83,7 +87,9 @@ class _Child:
         """Take in what it has said; True when there is nothing more to come."""
         try:
             while self.pipe.poll():
-                said: str | Ran | None = self.pipe.recv()
+                said: str | Ran | LabError | None = self.pipe.recv()
+                if isinstance(said, LabError):
+                    raise said
                 self.deadline = time.monotonic() + TEST_SECONDS
                 if said is None:
                     self._process.join()
@@ -97,11 +103,13 @@ class _Child:
             return self._end("died", "the process of the test ended")
         if time.monotonic() < self.deadline:
             return False
-        return self._end("hung", f"stopped after {TEST_SECONDS:g} s")
+        return self._end("hung", f"stopped after {TEST_SECONDS if self._at else _STAGE_SECONDS:g} s")
 
     def _end(self, outcome: Outcome, text: str) -> bool:
-        self._ran.append(Ran(self._at, outcome, text))
         self.kill()
+        if not self._at:
+            raise LabError(f"the pods for the tests were not made: {text}; `kmesh-lab check` says what is missing")
+        self._ran.append(Ran(self._at, outcome, text))
         return True
 
     def results(self) -> list[Ran]:
@@ -118,7 +126,13 @@ class _Child:
 
 def _work(job: Job, pipe: Connection) -> None:
     """The life of the child."""
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), STAGES[job.subject](job.image) as stage:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), ExitStack() as stack:
+        try:
+            stage = stack.enter_context(STAGES[job.subject](job.image))
+        except LabError as error:
+            pipe.send(LabError(f"the pods for the tests were not made: {error}"))
+            return
         for name, test in job.tests:
             pipe.send(name)
             ran = _try(name, lambda test=test: stage.run(test))  # type: ignore[misc]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import importlib.util
 import os
 import select
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kmesh_lab.errors import LabError
+from kmesh_lab.errors import CgroupUnavailable, LabError
 from kmesh_lab.testing import grade, repaired, worthless
 from kmesh_lab.testing.mutants import SUBJECTS
+from kmesh_lab.testing.stage import STAGES
 
 pytestmark = pytest.mark.root
 
@@ -146,6 +150,43 @@ def test_the_process_of_a_test_that_hangs_is_gone_and_so_is_its_lab(
 
     for pid in (tmp_path / "pids").read_text().split():
         assert gone(int(pid))
+
+
+KILLED = """
+import os, sys, threading
+from kmesh_lab.testing import grade
+
+def hangs(shop):
+    print(os.getpid(), shop.pid, file=open(sys.argv[1] + ".new", "w"), flush=True)
+    os.rename(sys.argv[1] + ".new", sys.argv[1])
+    threading.Event().wait()
+
+grade("tlv", [hangs], mutants=["no end mark"])
+"""
+
+
+def test_nothing_is_left_when_the_process_that_asked_is_killed(tmp_path: Path) -> None:
+    note = tmp_path / "pids"
+    asking = subprocess.Popen([sys.executable, "-c", KILLED, str(note)])
+    while not note.exists():
+        assert asking.poll() is None
+        time.sleep(0.05)
+
+    asking.kill()
+    asking.wait()
+
+    for pid in note.read_text().split():
+        assert gone(int(pid))
+
+
+def test_a_lab_that_cannot_be_made_is_an_error_and_no_grade(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_cgroup(image: Any) -> Any:
+        raise CgroupUnavailable("no cgroup2 file system is mounted")
+
+    monkeypatch.setitem(STAGES, "tlv", no_cgroup)
+
+    with pytest.raises(LabError, match="the pods for the tests were not made: no cgroup2 file system is mounted"):
+        grade("tlv", [empty], mutants=["no end mark"])
 
 
 def gone(pid: int) -> bool:
