@@ -1,6 +1,7 @@
 // MockInterview: one card at a time, with a clock. Draws `frame`; says what the learner did with model.send.
 // Where one is in the round is the page's own business; what was scored is Python's.
 
+const PATIENCE = 2000; // ms without an answer of the kernel
 let nextId = 0;
 
 const DEPTHS = [
@@ -41,6 +42,28 @@ function render({ model, el }) {
   let taken = 0; // seconds until it was revealed
   let deck = []; // the one these belong to
   let ticking = 0;
+  let waiting = 0;
+  let silence = ""; // what to say when the kernel does not answer
+
+  function tell(message) {
+    clearTimeout(waiting);
+    const unheard = (text) => {
+      silence = text;
+      show();
+    };
+    waiting = setTimeout(() => unheard("The kernel has not answered yet: it is busy, or gone. / 内核还没有响应。"), PATIENCE);
+    try {
+      model.send(message);
+    } catch {
+      clearTimeout(waiting);
+      unheard("There is no kernel to answer: run the cell again. / 没有内核响应，请重新运行单元格。");
+    }
+  }
+
+  function show() {
+    const alert = root.querySelector(".kl-mi-silence");
+    if (alert) alert.textContent = silence;
+  }
 
   const button = (text, name, act, attributes = {}) => {
     const element = make("button", name, text, { type: "button", ...attributes });
@@ -75,8 +98,8 @@ function render({ model, el }) {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       count = Math.max(1, Math.min(frame.total, Math.round(count) || 5));
-      model.send({ do: "start", depth, count });
-      waiting.textContent = "Drawing questions …";
+      tell({ do: "start", depth, count });
+      drawing.textContent = "Drawing questions …";
     });
     form.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" || event.target.tagName !== "INPUT") return;
@@ -84,8 +107,8 @@ function render({ model, el }) {
       event.stopPropagation();
       form.requestSubmit();
     });
-    const waiting = make("p", "kl-mi-soft", "", { role: "status" });
-    form.append(waiting);
+    const drawing = make("p", "kl-mi-soft", "", { role: "status" });
+    form.append(drawing);
     return form;
   }
 
@@ -100,7 +123,7 @@ function render({ model, el }) {
     for (const each of frame.weak) {
       const item = make("li");
       item.append(make("strong", "", each.question), make("span", "kl-mi-soft", ` (${each.from}) `), make("span", "", each.so), " ",
-        button("Forget / 删除", "kl-mi-plain", () => model.send({ do: "forget", question: each.question }), { "aria-label": `Forget: ${each.question}` }));
+        button("Forget / 删除", "kl-mi-plain", () => tell({ do: "forget", question: each.question }), { "aria-label": `Forget: ${each.question}` }));
       list.append(item);
     }
     const text = make("textarea", "kl-mi-export", undefined, { readonly: "", rows: "4", "aria-label": "Weak spots as a Markdown list" });
@@ -210,7 +233,7 @@ function render({ model, el }) {
     const last = at + 1 === deck.length;
     const row = make("div", "kl-mi-row");
     row.append(button(last ? "Finish / 结束" : "Next question / 下一题", "kl-mi-primary", () => {
-      model.send({ do: "score", number: now.number, said: [...said] });
+      tell({ do: "score", number: now.number, said: [...said] });
       at += 1;
       if (at < deck.length) begin();
       draw();
@@ -231,11 +254,15 @@ function render({ model, el }) {
     const parts = !deck.length ? intro(frame) : at < deck.length ? card(frame) : summary(frame);
     if (at >= deck.length) clearInterval(ticking);
     if (frame.note) parts.push(make("p", "kl-mi-late", frame.note));
+    parts.push(make("p", "kl-mi-late kl-mi-silence", silence, { role: "alert" }));
     root.replaceChildren(...parts);
   }
 
   function changed() {
     const frame = model.get("frame");
+    clearTimeout(waiting);
+    silence = "";
+    show();
     const fresh = frame.deck.length && !frame.scores.length && JSON.stringify(frame.deck) !== JSON.stringify(deck);
     const again = frame.deck.length && !frame.scores.length && at >= deck.length;
     if (fresh || again) {
@@ -258,6 +285,7 @@ function render({ model, el }) {
   draw();
   return () => {
     clearInterval(ticking);
+    clearTimeout(waiting);
     model.off("change:frame", changed);
   };
 }

@@ -29,6 +29,16 @@ function render({ model, el }) {
   let chosen = ""; // not committed yet
   let said = ""; // committed here, perhaps before the kernel has heard of it
   let skipped = false;
+  let unheard = "";
+
+  // The answer is shown either way; only remembering it needs a kernel.
+  function tell(message) {
+    try {
+      model.send(message);
+    } catch {
+      unheard = "There is no kernel to remember this prediction.";
+    }
+  }
 
   function card(title, text, mark = "", kind = "") {
     const box = make("div", `kl-predict-card ${kind}`);
@@ -62,7 +72,7 @@ function render({ model, el }) {
     const skip = make("button", "kl-predict-plain", "Show without predicting", { type: "button" });
     skip.addEventListener("click", () => {
       skipped = true;
-      model.send({ do: "skip" });
+      tell({ do: "skip" });
       draw(true);
     });
     const row = make("div", "kl-predict-row");
@@ -77,7 +87,7 @@ function render({ model, el }) {
         return;
       }
       said = chosen;
-      model.send({ do: "commit", choice: chosen });
+      tell({ do: "commit", choice: chosen });
       draw(true);
     });
     return form;
@@ -92,7 +102,8 @@ function render({ model, el }) {
     cards.append(card(predicted ? `Observed, ${right ? "as predicted" : "not as predicted"}` : "Observed", frame.observed,
       !predicted ? "" : right ? "✓" : "✗", kind));
     box.append(make("p", "kl-predict-question", frame.question), cards);
-    if (frame.note) box.append(make("p", "kl-predict-hint", frame.note));
+    const note = frame.note || unheard;
+    if (note) box.append(make("p", "kl-predict-hint", note));
     const results = make("div", "kl-predict-results jp-RenderedHTMLCommon");
     for (const markup of frame.shown) results.append(...parsed(markup));
     box.append(results);

@@ -16,6 +16,7 @@ Open = Callable[[Sequence[str]], Notebook]
 
 SHOP = """
 import kmesh_lab as km
+from kmesh_lab.interview import QUESTIONS
 from kmesh_lab.widgets import *
 lab = km.Lab()
 n1, n2 = lab.node("n1", locality="cn-west/xian/a"), lab.node("n2", locality="cn-west/xian/b")
@@ -32,6 +33,8 @@ VIEWS = {
     "kl-tlv": "TlvInspector()",
     "kl-topology": "Topology(lab)",
     "kl-ev": "EventStream(lab)",
+    "kl-predict": "km.predict('Who?', ['inventory-a', 'inventory-b'], shop.connect(inventory, 80).backend)",
+    "kl-mi": "MockInterview(QUESTIONS)",
 }
 THREADS = "[t.name for t in __import__('threading').enumerate() if t.name.startswith('kmesh-lab')]"
 LABS = "sum(type(each).__name__ == 'Lab' and not each.closed for each in __import__('gc').get_objects())"
@@ -155,6 +158,11 @@ def test_running_all_cells_again_leaves_one_lab_and_one_thread_for_each_live_vie
     for name in ("kl-locality", "kl-maps", "kl-topology"):
         expect(shown[name].locator(".kl-state").first).to_contain_text("The kernel was restarted", timeout=30_000)
     expect(shown["kl-tlv"].get_by_role("alert").first).to_contain_text("The kernel was restarted")
+    shown["kl-predict"].get_by_label("inventory-b").check()
+    shown["kl-predict"].get_by_role("button", name="Commit").click()
+    expect(shown["kl-predict"].get_by_role("status")).to_contain_text("Observed, not as predicted")
+    shown["kl-mi"].get_by_role("button", name="Start").click()
+    expect(shown["kl-mi"].get_by_role("alert")).to_contain_text("kernel")
     shown["kl-dp"].get_by_role("button", name="First step").click()
     expect(shown["kl-dp"].get_by_role("status")).to_contain_text("Step 1 of 8")
     assert (notebook.outside, notebook.errors) == ([], [])

@@ -25,6 +25,7 @@ VIEWS = (
     "TlvInspector()",
     "Topology(lab)",
     "EventStream(lab)",
+    "km.predict('Who?', ['inventory-a', 'inventory-b'], shop.connect(inventory, 80).backend)",
 )
 THREADS = "[each.name for each in threading.enumerate() if each.name.startswith('kmesh-lab')]"
 
