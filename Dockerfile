@@ -27,7 +27,8 @@ RUN --mount=type=secret,id=ca,target=/run/host-ca.crt --mount=type=secret,id=pip
     python -I -m pip install -qq --no-cache-dir --disable-pip-version-check --require-hashes -r requirements.lock
 
 COPY . .
-RUN python -I -m pip install -qq --no-cache-dir --no-index --no-deps --no-build-isolation --editable .
+RUN python -I -m pip install -qq --no-cache-dir --no-index --no-deps --no-build-isolation --editable . && \
+    python -I -m compileall -q kmesh_lab
 
 EXPOSE 8888
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["deploy/docker/healthy"]
