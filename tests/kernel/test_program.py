@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from learner_c import REFUSING
 
-from kmesh_lab.errors import LabError, NotPrivileged
+from kmesh_lab.errors import KernelNotSupported, LabError, NotPrivileged
 from kmesh_lab.kernel.libbpf import call
 from kmesh_lab.kernel.program import Module
 from kmesh_lab.kernel.testrun import run_on_packet
@@ -253,3 +253,40 @@ time.sleep(60)
         ] == []
     finally:
         os.kill(child, signal.SIGKILL)
+
+
+TRACEPOINT = """
+BPF_ARRAY(seen, u64, 1);
+SEC("raw_tracepoint/{name}")
+int count(struct bpf_raw_tracepoint_args *ctx)
+{{
+	int zero = 0;
+	u64 *value = seen.lookup(&zero);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
+	return 0;
+}}
+"""
+
+
+def test_a_program_on_a_raw_tracepoint_runs_until_its_link_is_closed(load):
+    module = load(TRACEPOINT.format(name="sys_enter"))
+    link = module.load("count").attach_to_tracepoint()
+    os.getppid()
+    link.close()
+
+    reads = [module.maps["seen"].lookup(bytes(4))]
+    while (
+        len(reads) < 2 or reads[-2] != reads[-1]
+    ):  # the kernel lets go of it a moment later; every read is a call, too
+        reads.append(module.maps["seen"].lookup(bytes(4)))
+
+    assert int.from_bytes(reads[-1], "little") > 0
+
+
+def test_a_tracepoint_that_the_kernel_lacks_is_named(load):
+    program = load(TRACEPOINT.format(name="no_such_event")).load("count")
+
+    with pytest.raises(KernelNotSupported, match="program count was not attached: .* no tracepoint 'no_such_event'"):
+        program.attach_to_tracepoint()
