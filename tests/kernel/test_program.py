@@ -288,5 +288,5 @@ def test_a_program_on_a_raw_tracepoint_runs_until_its_link_is_closed(load):
 def test_a_tracepoint_that_the_kernel_lacks_is_named(load):
     program = load(TRACEPOINT.format(name="no_such_event")).load("count")
 
-    with pytest.raises(KernelNotSupported, match="program count was not attached: .* no tracepoint 'no_such_event'"):
+    with pytest.raises(KernelNotSupported, match=r"program count was not attached: .* no tracepoint 'no_such_event'"):
         program.attach_to_tracepoint()

@@ -57,7 +57,7 @@ def test_a_lab_needs_a_writable_cgroup2(command: str, reason: str) -> None:
     remedy = "`mount -t cgroup2 none DIR`, or `mount -o remount,rw DIR`; in a container, use --privileged"
     expected = f"CgroupUnavailable: writable cgroup2: {reason.format(mount=mount)}; {remedy}. {TAIL}\n"
     assert (done.stdout, done.stderr) == (expected, "")
-    assert machine.left(1) == []
+    assert machine.left(10) == []
     assert cgroup2_mount() == mount
 
 
@@ -80,7 +80,7 @@ def test_a_lab_needs_a_kernel_with_every_feature(monkeypatch, refused, name: str
     with refused(km.KernelNotSupported, f"this kernel has no {missing}. {TAIL}"):
         km.Lab()
 
-    assert machine.left(1) == []
+    assert machine.left(10) == []
 
 
 def test_a_lab_needs_bcc(monkeypatch) -> None:
@@ -123,7 +123,7 @@ def test_c_that_does_not_compile_names_the_line(bpf: Path) -> None:
 
         edit(bpf / "sendmsg.c", "storage->has_encoded = ;", "storage->has_encoded = true;")
         assert repr(lab.node("n1")) == "<Node n1 no locality, no pods>"
-    assert machine.left(2) == []
+    assert machine.left(10) == []
 
 
 def test_c_that_the_verifier_rejects_names_the_line_and_the_reason(bpf: Path) -> None:
@@ -141,7 +141,7 @@ def test_c_that_the_verifier_rejects_names_the_line_and_the_reason(bpf: Path) ->
         assert message.endswith(f" (bpf/sendmsg.c:{line}). The whole log is in .log ({lines} lines).")
         assert repr(lab) == "<Lab: no nodes, no pods, no services>"
         assert list(lab._ground.cgroup.glob("*/")) == []
-    assert machine.left(2) == []
+    assert machine.left(10) == []
 
 
 def test_c_that_was_edited_is_what_runs(bpf: Path) -> None:

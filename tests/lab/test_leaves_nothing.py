@@ -94,7 +94,7 @@ def test_close_leaves_nothing_not_even_a_descriptor_or_a_thread(machine: Machine
         assert any(kind == "link" for kind, _ in bpf_objects() - machine.objects)
 
     assert connection.closed
-    assert machine.left(2) == []
+    assert machine.left(10) == []
     assert (descriptors(), set(threading.enumerate())) == before
 
 
@@ -109,7 +109,7 @@ def test_an_exception_in_the_block_of_a_lab_leaves_nothing(machine: Machine) -> 
         fail(lab)
 
     assert lab.closed
-    assert machine.left(2) == []
+    assert machine.left(10) == []
 
 
 def test_a_lab_that_nobody_holds_any_more_leaves_nothing(machine: Machine) -> None:
@@ -119,7 +119,7 @@ def test_a_lab_that_nobody_holds_any_more_leaves_nothing(machine: Machine) -> No
 
     gc.collect()
 
-    assert machine.left(2) == []
+    assert machine.left(10) == []
 
 
 def test_the_end_of_the_interpreter_leaves_nothing(owned_by, machine: Machine) -> None:
@@ -127,7 +127,7 @@ def test_the_end_of_the_interpreter_leaves_nothing(owned_by, machine: Machine) -
         out, _ = owner.communicate(timeout=30)
 
     assert (out, owner.returncode) == ("ready\n", 0)
-    assert machine.left(2) == []
+    assert machine.left(10) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
@@ -140,7 +140,7 @@ def test_a_deadly_signal_leaves_nothing(owned_by, machine: Machine, number: sign
         owner.wait(5)
 
     assert owner.returncode == -number
-    assert machine.left(2) == []
+    assert machine.left(10) == []
 
 
 @pytest.mark.parametrize("end", ["raise KeyError", "import signal; signal.pause()"])
@@ -155,7 +155,7 @@ def test_envoys_and_what_they_were_told_go_with_their_lab(owned_by, machine: Mac
             owner.kill()
         owner.wait(5)
 
-    assert machine.left(2) == []
+    assert machine.left(10) == []
 
 
 def files_of(processes: Iterable[int]) -> list[str]:
@@ -177,7 +177,7 @@ def test_ctrl_c_in_the_terminal_ends_the_owner_and_leaves_nothing(owned_by, mach
         out, _ = owner.communicate(timeout=5)
 
     assert out == "interrupted\n"
-    assert machine.left(2) == []
+    assert machine.left(10) == []
 
 
 def test_a_child_made_by_fork_ends_without_touching_its_parents_lab(owned_by, machine: Machine) -> None:
@@ -193,7 +193,7 @@ print(client.connect(inventory).get("/stock/42"), kept.get("/stock/1"), lab.clos
 
     receipt = "<Receipt: 1 node, 2 pods, 1 service, 8 programs removed; left behind: nothing>"
     assert out == f"ready\ninventory-a: item 42: 7 in stock inventory-a: item 1: 7 in stock {receipt}\n"
-    assert machine.left(2) == []
+    assert machine.left(10) == []
 
 
 # ---- kill -9 at any moment
@@ -272,12 +272,12 @@ def test_kill_9_at_any_moment_leaves_nothing(moment: str, mother: subprocess.Pop
 
     kill_at(moment, delay, mother, machine.mark)
 
-    left = machine.left(2)
+    left = machine.left(10)
     if moment == "lab":  # the cgroup may be there and its warden not yet: the next Lab() finds it
         left = [each for each in left if not each.startswith("cgroup ")]
     assert left == [], f"{delay * 1000:.1f} ms after {moment}"
     remove_abandoned()
-    assert machine.left(1) == []
+    assert machine.left(10) == []
 
 
 def test_kill_9_while_the_programs_are_compiled_leaves_nothing(owned_by, machine: Machine) -> None:
@@ -289,7 +289,7 @@ def test_kill_9_while_the_programs_are_compiled_leaves_nothing(owned_by, machine
         owner.kill()
         owner.wait(5)
 
-    assert machine.left(2) == []
+    assert machine.left(10) == []
 
 
 @pytest.mark.parametrize("cleaner", ["the next lab", "kmesh-lab clean"])
@@ -314,7 +314,7 @@ def test_what_is_left_when_the_warden_is_killed_too_goes_at_the_next_opportunity
         said = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout
         assert said == f"removed {left}: 1 node, 2 pods, 0 running processes\n"
 
-    assert machine.left(1) == []
+    assert machine.left(10) == []
 
 
 # ---- what is not ours
@@ -342,7 +342,7 @@ def test_programs_of_others_stay(foreign: Path, owned_by, machine: Machine) -> N
         assert owner.stdout.readline() == "ready\n"
         owner.kill()
         owner.wait(5)
-    assert machine.left(2) == []
+    assert machine.left(10) == []
     km.Lab().close()
     remove_abandoned()
 
