@@ -7,7 +7,8 @@
     int learn(struct bpf_sock_addr *ctx)
     …
 
-rules      Rule: how the verifier says it, what it means, the smallest fix
+rule       Rule: how the verifier says it, what it means, the smallest fix
+rules, memory_rules    all of them
 advice     advise(): the rule for an error, and the line of C
 verdict    Verdict: what is shown
 cell       coach(): the same without a notebook

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kmesh_lab.coach.rules import COMPILER_RULES, RULES, Rule
+from kmesh_lab.coach.rule import Rule
+from kmesh_lab.coach.rules import COMPILER_RULES, RULES
 from kmesh_lab.errors import CompileError, VerifierError
 from kmesh_lab.kernel.source import enclosing_function
 
