@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.fresh import in_fresh_process
 from benchmarks.report import Figure
 
-ROUNDS = 5
+ROUNDS = 3
 
 _CELL = 'SEC("cgroup/connect4")\nint learn(struct bpf_sock_addr *ctx)\n{\n%s}\n'
 _BODIES = {
