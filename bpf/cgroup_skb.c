@@ -5,7 +5,7 @@
  * Hooks:   cgroup_skb/ingress and cgroup_skb/egress.
  * When:    for every IP packet of a socket of the node. There is no timer: an idle connection reports nothing.
  * Reads:   kl_config (off unless periodic_report is set), km_manage by local address, km_sockstorage.
- * Writes:  km_tcp_probe, at most once in five seconds for one connection.
+ * Writes:  km_tcp_probe, at most once in five seconds for one connection; km_sockstorage, when that was.
  * Returns: always 1, "let the packet pass".
  * Upstream: Kmesh bpf/kmesh/workload/cgroup_skb.c. Kernel: 5.13.
  */

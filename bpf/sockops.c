@@ -5,8 +5,8 @@
  * Hook:    cgroup sockops, for every TCP socket of the node.
  * When:    at connect, when established (either side), and, once asked for, at every change of the TCP state.
  * Reads:   km_manage by local address, km_sockstorage, kl_config.
- * Writes:  km_manage (control addresses), km_socket (connections to a waypoint), km_tcp_probe, km_auth_req.
- * Returns: always 0, which these callbacks ignore.
+ * Writes:  km_manage (control addresses), km_socket (to a waypoint), km_sockstorage, km_tcp_probe, km_auth_req, km_auth_res.
+ * Returns: always 0. These callbacks ignore it; where the kernel asks for a value (timeout, window), 0 leaves it its own.
  * Upstream: Kmesh bpf/kmesh/workload/sockops.c. Kernel: 5.13.
  */
 #include "include/maps.h"

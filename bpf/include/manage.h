@@ -83,7 +83,7 @@ static __always_inline bool is_kmesh_enabled(struct kmesh_context *kctx)
 	return false;
 }
 
-/* By address: the row must exist and hold 0. addr in the form of km_manage, see manage_addr_key(). */
+/* By address: the row must exist and hold 0. The key is one of manage_addr_key(). */
 static __always_inline bool is_managed_by_kmesh(union manager_key *key)
 {
 	__u32 *value = manage_lookup(key);

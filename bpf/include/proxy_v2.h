@@ -13,8 +13,8 @@
 #define PROXY_V2_SIGNATURE_1 0x0d0a0d0a
 #define PROXY_V2_SIGNATURE_2 0x000d0a51
 #define PROXY_V2_SIGNATURE_3 0x5549540a
-#define PROXY_V2_PROXY \
-	0x21 /* version 2, command PROXY: the addresses are those of somebody else's connection */
+/* Version 2, command PROXY: the addresses are those of somebody else's connection. */
+#define PROXY_V2_PROXY 0x21
 #define PROXY_V2_TCP4 0x11
 #define PROXY_V2_TCP6 0x21
 

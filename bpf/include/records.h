@@ -33,7 +33,7 @@ struct tcp_probe_info {
 	__u32 type;
 	struct bpf_sock_tuple tuple; /* source is the client, also in a record of the accepting side */
 	struct orig_dst_info orig_dst; /* zero when there is none */
-	__u32 sent_bytes;	       /* acknowledged by the peer; the SYN counts as one byte */
+	__u32 sent_bytes;	       /* acknowledged by the peer; SYN and FIN count, one each */
 	__u32 received_bytes;
 	__u32 conn_success;
 	__u32 direction; /* INBOUND, OUTBOUND */

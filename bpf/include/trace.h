@@ -25,12 +25,12 @@ enum kl_step_kind {
 	KL_ENDPOINT = 8,     /* km_endpoint. id, prio, index: the key; found: backend_uid */
 	KL_BACKEND = 9,	     /* km_backend. id: backend_uid; addr, port: its waypoint */
 	KL_WAYPOINT = 10,    /* the connection goes to a waypoint. addr, port: where */
-	KL_DNAT = 11,	     /* the service port was translated. addr, port: the pod, its port */
+	KL_DNAT = 11,	     /* the port was translated. addr, port: the pod, its port; id: slot */
 	KL_VERDICT = 12,     /* the hook is done. addr, port: the new destination; ret: why not */
 	KL_TAIL_CALL = 13,   /* the program starts again with the waypoint as destination */
 	KL_ESTABLISHED = 14, /* sockops: connected. found: INBOUND or OUTBOUND */
 	KL_SOCKHASH = 15,    /* sockops: the socket was put into km_socket */
-	KL_TLV = 16,	     /* sk_msg: the TLV was pushed. addr, port: its content; id: bytes */
+	KL_TLV = 16,	     /* sk_msg: TLV or PROXY header pushed. addr, port: in it; id: bytes */
 	KL_CLOSED = 17,	     /* sockops: the connection is over */
 };
 

@@ -3,7 +3,8 @@
  * Whom the instruments watch, and when.
  *
  * The process that has row 0 opens and closes the gate with the system call KL_MARK, which does nothing else (getppid);
- * so what is seen begins and ends where that process says, whatever else happens on the machine.
+ * so what is seen begins and ends where that process says, whatever else happens on the machine. The number of the system
+ * call is given with -D, because it differs between architectures.
  */
 #ifndef KL_GATE_H
 #define KL_GATE_H

@@ -8,6 +8,9 @@
  * Reads:   kl_watched, kl_gate; kl_calls (what the arguments of a system call are); memory of the watched processes.
  * Writes:  kl_events, and kl_lost where there is no room.
  * Returns: 1 from cgroup_skb, so every segment goes on. Kernel: 5.13. IPv4 only.
+ *
+ * comparison/recorder.py says with -D what differs between machines: KL_ARG0 to KL_ARG2 and KL_NUMBER are offsets in
+ * pt_regs, KL_CPU is the one CPU that the path is on.
  */
 #include "gate.h"
 
@@ -92,7 +95,7 @@ static __always_inline u64 user_word(u64 address)
 	return value;
 }
 
-/* The buffer that a call names: its address, and how much is in it if that is not what the call returned. */
+/* The first bytes of a buffer of the process, and how long it is. */
 static __always_inline void keep(struct kl_event *event, u64 buffer, u64 size)
 {
 	event->length = size;
