@@ -11,6 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from benchmarks import CHROMIUM
 from benchmarks.report import Figure, machine, table
 
 NAMES = (
@@ -28,7 +29,6 @@ NAMES = (
 )  # modules of this package, each with a function `figures()`
 
 IN_A_BROWSER = ("widgets", "stream")
-CHROMIUM = "/usr/bin/chromium"
 
 _NICE = -10  # before the rest of the machine, so that the figures are about us
 

@@ -19,11 +19,12 @@ from typing import Any
 import nbformat
 from playwright.sync_api import BrowserContext, Locator, Page, Route, sync_playwright
 
+from benchmarks import CHROMIUM
+
 __all__ = ["REPOSITORY", "Notebook", "Server", "chromium", "jupyterlab", "notebook_of"]
 
 REPOSITORY = Path(__file__).parents[1]
 SCREENSHOTS = REPOSITORY / "build" / "screenshots"
-CHROMIUM = "/usr/bin/chromium"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
