@@ -1,19 +1,8 @@
 // DecisionPath: the stations of one connection, and the step that is looked at. Text is inserted as text only.
 
-const SVG = "http://www.w3.org/2000/svg";
 const C_TOKENS =
   /(\/\*.*?(?:\*\/|$)|\/\/.*$|^\s+\*.*$)|("(?:[^"\\]|\\.)*")|\b(?:(if|else|return|for|while|switch|case|break|continue|sizeof|goto)|(struct|union|enum|const|static|volatile|int|bool|void|char|long|unsigned|__u8|__u16|__u32|__u64|__s32|__always_inline|inline))\b|([\w.&]+(?:->[\w.]+)+)/g;
 const TOKEN_CLASSES = ["comment", "string", "keyword", "type", "member"];
-
-function make(tag, name, text, attributes = {}) {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  if (text !== undefined) element.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  // JupyterLab's shortcuts (b: a new cell, d d: delete it) look for this on the element that has the focus, and only there.
-  if (tag === "button" || tag === "textarea" || "tabindex" in attributes) element.dataset.lmSuppressShortcuts = "true";
-  return element;
-}
 
 const hidden = (text) => make("span", "kl-dp-hidden", text);
 

@@ -1,4 +1,5 @@
-// What views share: `h` says what should be there, `patch` makes it so. Text goes into text nodes, never into HTML.
+// What views share: `h` says what should be there, `patch` makes it so; `make` makes one element, for views that keep
+// their elements. Text goes into text nodes, never into HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -45,6 +46,17 @@ function setProps(node, props) {
     else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
   }
   node.klProps = props;
+}
+
+function make(tag, name, text, attributes = {}) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (text !== undefined) element.textContent = text;
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  // JupyterLab's shortcuts (b: a new cell, d d: delete it) look for this on the element that has the focus, and only there.
+  if (["button", "input", "select", "textarea", "summary"].includes(tag) || "tabindex" in attributes)
+    element.dataset.lmSuppressShortcuts = "true";
+  return element;
 }
 
 // Call `gone` when the kernel was restarted or has ended; returns how to stop watching.

@@ -5,45 +5,40 @@ const KINDS = { established: "●", periodic: "↻", closed: "○" };
 const COLUMNS = ["#", "time", "event", "side", "client", "server", "asked for", "sent", "received", "RTT", "lives"];
 const PATIENCE = 1000; // ms without an answer of the kernel
 const QUIET = 4000; // ms between two sentences for a screen reader
-const SVG = "http://www.w3.org/2000/svg";
 let nextId = 0;
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  // JupyterLab's shortcuts (b: a new cell, d d: delete it) look for this on the element that has the focus, and only there.
-  if (["button", "input", "select"].includes(tag) || "tabindex" in attributes) element.dataset.lmSuppressShortcuts = "true";
-  element.append(...children);
-  return element;
-}
-
-const put = (element, text) => { if (element.textContent !== String(text)) element.textContent = text; };
+const element = (tag, attributes = {}, ...children) => {
+  const made = make(tag, "", undefined, attributes);
+  made.append(...children);
+  return made;
+};
+const put = (node, text) => { if (node.textContent !== String(text)) node.textContent = text; };
 const number = (value) => value.toLocaleString("en");
 const counted = (value, one) => `${value ? number(value) : "no"} ${one}${value === 1 ? "" : "s"}`;
 
 function choice(name, values) {
   const options = [["", `all ${name}s`], ...values.map((value) => [value, value])];
-  return make("select", { "aria-label": name }, ...options.map(([value, text]) => make("option", { value }, text)));
+  return element("select", { "aria-label": name }, ...options.map(([value, text]) => element("option", { value }, text)));
 }
 
 function tile(name, ...more) {
-  const value = make("span", { class: "kl-ev-number" });
-  const under = make("span", { class: "kl-ev-soft kl-ev-under" });
-  return { value, under, root: make("div", { class: "kl-ev-tile" }, make("span", { class: "kl-ev-soft" }, name), make("div", { class: "kl-ev-line" }, value, ...more), under) };
+  const value = element("span", { class: "kl-ev-number" });
+  const under = element("span", { class: "kl-ev-soft kl-ev-under" });
+  return { value, under, root: element("div", { class: "kl-ev-tile" }, element("span", { class: "kl-ev-soft" }, name), element("div", { class: "kl-ev-line" }, value, ...more), under) };
 }
 
 // A pod or service and its port; the address is longer and waits in the title.
 function who([name, address]) {
   if (!name) return [address];
   const port = address.slice(address.lastIndexOf(":"));
-  return [make("span", { class: "kl-ev-name", title: address }, name), make("span", { class: "kl-ev-soft", title: address }, ` ${port}`)];
+  return [element("span", { class: "kl-ev-name", title: address }, name), element("span", { class: "kl-ev-soft", title: address }, ` ${port}`)];
 }
 
 function line(row) {
-  const kind = make("td", { class: `kl-ev-kind kl-ev-${row.kind in KINDS ? row.kind : "other"}` },
-    make("span", { "aria-hidden": "true" }, `${KINDS[row.kind] ?? "?"} `), row.kind);
+  const kind = element("td", { class: `kl-ev-kind kl-ev-${row.kind in KINDS ? row.kind : "other"}` },
+    element("span", { "aria-hidden": "true" }, `${KINDS[row.kind] ?? "?"} `), row.kind);
   const cells = [[`${row.n}`], [`${row.time} s`], null, [row.side], who(row.client), who(row.server), who(row.asked), [number(row.sent)], [number(row.received)], [`${row.rtt} µs`], [row.lives]];
-  return make("tr", { "data-n": row.n }, ...cells.map((content, i) => (content === null ? kind : make(i ? "td" : "th", i ? {} : { scope: "row" }, ...content))));
+  return element("tr", { "data-n": row.n }, ...cells.map((content, i) => (content === null ? kind : element(i ? "td" : "th", i ? {} : { scope: "row" }, ...content))));
 }
 
 function render({ model, el }) {
@@ -52,12 +47,12 @@ function render({ model, el }) {
   let busyTimer = 0, typeTimer = 0, sayTimer = 0;
 
   // ---- what is there, once
-  const live = make("button", { type: "button", role: "switch", class: "kl-ev-switch" }, make("i", { "aria-hidden": "true" }), "Live");
-  const pause = make("button", { type: "button", class: "kl-ev-pause" });
-  const state = make("p", { class: "kl-ev-state", role: "alert" });
-  const notes = make("p", { class: "kl-ev-note", role: "status" });
-  const error = make("p", { class: "kl-ev-state", role: "alert" });
-  const busy = make("p", { class: "kl-ev-note", role: "status" });
+  const live = element("button", { type: "button", role: "switch", class: "kl-ev-switch" }, element("i", { "aria-hidden": "true" }), "Live");
+  const pause = element("button", { type: "button", class: "kl-ev-pause" });
+  const state = element("p", { class: "kl-ev-state", role: "alert" });
+  const notes = element("p", { class: "kl-ev-note", role: "status" });
+  const error = element("p", { class: "kl-ev-state", role: "alert" });
+  const busy = element("p", { class: "kl-ev-note", role: "status" });
   const bars = document.createElementNS(SVG, "svg");
   bars.setAttribute("class", "kl-ev-bars");
   bars.setAttribute("viewBox", "0 0 180 30");
@@ -69,21 +64,21 @@ function render({ model, el }) {
     return bars.appendChild(bar);
   });
   const total = tile("events"), rate = tile("in the last second", bars), lost = tile("lost");
-  const text = make("input", { type: "search", placeholder: "Pod, service, address or port", "aria-label": "Filter" });
+  const text = element("input", { type: "search", placeholder: "Pod, service, address or port", "aria-label": "Filter" });
   const kind = choice("event", Object.keys(KINDS)), side = choice("side", ["OUTBOUND", "INBOUND"]);
-  const found = make("span", { class: "kl-ev-soft", "aria-live": "off" });
-  const body = make("tbody");
-  const empty = make("p", { class: "kl-ev-empty kl-ev-soft" });
-  const table = make("table", {}, make("caption", { class: "kl-ev-hidden" }, "Events, newest first"),
-    make("thead", {}, make("tr", {}, ...COLUMNS.map((name) => make("th", { scope: "col" }, name)))), body);
-  const speech = make("p", { class: "kl-ev-hidden", "aria-live": "polite" });
-  const root = make("section", { class: "kl-ev", "aria-labelledby": `${id}-title` },
-    make("div", { class: "kl-ev-top" }, make("h3", { id: `${id}-title` }, "What the sockets report"), make("code", { class: "kl-ev-soft" }, "km_tcp_probe"),
-      make("span", { class: "kl-ev-right" }, live, pause)),
+  const found = element("span", { class: "kl-ev-soft", "aria-live": "off" });
+  const body = element("tbody");
+  const empty = element("p", { class: "kl-ev-empty kl-ev-soft" });
+  const table = element("table", {}, element("caption", { class: "kl-ev-hidden" }, "Events, newest first"),
+    element("thead", {}, element("tr", {}, ...COLUMNS.map((name) => element("th", { scope: "col" }, name)))), body);
+  const speech = element("p", { class: "kl-ev-hidden", "aria-live": "polite" });
+  const root = element("section", { class: "kl-ev", "aria-labelledby": `${id}-title` },
+    element("div", { class: "kl-ev-top" }, element("h3", { id: `${id}-title` }, "What the sockets report"), element("code", { class: "kl-ev-soft" }, "km_tcp_probe"),
+      element("span", { class: "kl-ev-right" }, live, pause)),
     state, error, notes,
-    make("div", { class: "kl-ev-tiles" }, total.root, rate.root, lost.root),
-    make("div", { class: "kl-ev-find", role: "group", "aria-label": "Which events" }, text, kind, side, found),
-    make("div", { class: "kl-ev-scroll", role: "region", tabindex: "0", "aria-label": "Events, newest first" }, table, empty), busy, speech);
+    element("div", { class: "kl-ev-tiles" }, total.root, rate.root, lost.root),
+    element("div", { class: "kl-ev-find", role: "group", "aria-label": "Which events" }, text, kind, side, found),
+    element("div", { class: "kl-ev-scroll", role: "region", tabindex: "0", "aria-label": "Events, newest first" }, table, empty), busy, speech);
   el.append(root);
 
   // ---- what the learner does
@@ -189,21 +184,18 @@ function render({ model, el }) {
     local.due = true;
     requestAnimationFrame(() => { local.due = false; draw(); });
   };
-  const status = (_, now) => {
-    if (!/restarting|terminating|dead/.test(now)) return;
+  const unwatch = watchKernel(model, () => {
     Object.assign(local, { gone: true, busy: false });
     clearTimeout(busyTimer);
     draw();
-  };
-  const kernel = model.widget_manager?.kernel; // JupyterLab's; elsewhere an answer that does not come has to do
-  kernel?.statusChanged?.connect(status);
+  });
   model.on("change:frame", changed);
   local.message = model.get("frame").heard;
   draw();
   send({ do: "open" });
   return () => {
     for (const timer of [busyTimer, typeTimer, sayTimer]) clearTimeout(timer);
-    kernel?.statusChanged?.disconnect(status);
+    unwatch();
     model.off("change:frame", changed);
   };
 }

@@ -45,7 +45,6 @@ class LocalityPanel(View):
     """
 
     name: ClassVar[str] = "locality_panel"
-    parts: ClassVar[tuple[str, ...]] = ("dom",)
     _feed: Feed | None = None
 
     def __init__(self, lab: Lab, service: Service, clients: Sequence[Pod]) -> None:

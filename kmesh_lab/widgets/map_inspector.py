@@ -35,7 +35,6 @@ class MapInspector(View):
     """
 
     name: ClassVar[str] = "map_inspector"
-    parts: ClassVar[tuple[str, ...]] = ("dom",)
     _live: ClassVar[dict[str, MapInspector]] = {}
     _feed: Feed | None = None
 

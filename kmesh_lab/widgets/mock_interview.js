@@ -10,17 +10,6 @@ const DEPTHS = [
   ["whiteboard", "Whiteboard, 5 minutes", "白板，5 分钟"],
 ];
 
-function make(tag, name, text, attributes = {}) {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  if (text !== undefined) element.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  // JupyterLab's shortcuts (b: a new cell, d d: delete it) look for this on the element that has the focus, and only there.
-  if (["button", "input", "select", "textarea", "summary"].includes(tag) || "tabindex" in attributes)
-    element.dataset.lmSuppressShortcuts = "true";
-  return element;
-}
-
 function both([en, zh], tag = "p", name = "") {
   const pair = make("div", `kl-mi-both ${tag === "pre" ? "kl-mi-drawn" : ""} ${name}`);
   pair.append(make(tag, "", en, { lang: "en" }), make(tag, "", zh, { lang: "zh" }));

@@ -16,16 +16,6 @@ const COUNTED = [
 ];
 const TICK = 140; // ms between two steps while playing
 
-function make(tag, name, text, attributes = {}) {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  if (text !== undefined) element.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  // JupyterLab's shortcuts (b: a new cell, d d: delete it) look for this on the element that has the focus, and only there.
-  if (tag === "button" || tag === "input" || "tabindex" in attributes) element.dataset.lmSuppressShortcuts = "true";
-  return element;
-}
-
 const us = (time) => `${time.toFixed(1)} µs`;
 
 // ---- a lane

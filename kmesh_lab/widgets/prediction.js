@@ -2,16 +2,6 @@
 
 let nextId = 0;
 
-function make(tag, name, text, attributes = {}) {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  if (text !== undefined) element.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  // JupyterLab's shortcuts (b: a new cell, d d: delete it) look for this on the element that has the focus, and only there.
-  if (["button", "input", "summary"].includes(tag) || "tabindex" in attributes) element.dataset.lmSuppressShortcuts = "true";
-  return element;
-}
-
 // Results come as the HTML that JupyterLab would show. What could act is taken out before it becomes part of the page.
 function parsed(markup) {
   const body = new DOMParser().parseFromString(markup, "text/html").body;

@@ -5,16 +5,6 @@ const PATIENCE = 1500; // ms without an answer of the kernel
 const SAYS = { complete: ["✓", "Complete"], more: ["…", "Incomplete"], error: ["✗", "Refused"] };
 let nextId = 0;
 
-function make(tag, name, text, attributes = {}) {
-  const element = document.createElement(tag);
-  if (name) element.className = name;
-  if (text !== undefined) element.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  // JupyterLab's shortcuts (b: a new cell, d d: delete it) look for this on the element that has the focus, and only there.
-  if (tag === "button" || tag === "textarea" || "tabindex" in attributes) element.dataset.lmSuppressShortcuts = "true";
-  return element;
-}
-
 const hue = (field) => `kl-tlv-${field.name.replace(" ", "-")}`;
 const pairs = (hex) => hex.match(/../g) ?? [];
 const counted = (number, one) => `${number} ${one}${number === 1 ? "" : "s"}`;

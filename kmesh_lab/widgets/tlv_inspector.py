@@ -70,7 +70,6 @@ class TlvInspector(View):
     """
 
     name: ClassVar[str] = "tlv_inspector"
-    parts: ClassVar[tuple[str, ...]] = ("dom",)
 
     def __init__(self, data: bytes | Packet | None = None) -> None:
         if not isinstance(data, (bytes, bytearray, memoryview, Packet, type(None))):

@@ -43,7 +43,6 @@ class Topology(View):
     """
 
     name: ClassVar[str] = "topology"
-    parts: ClassVar[tuple[str, ...]] = ("dom",)
     _live: ClassVar[Topology | None] = None
     _feed: Feed | None = None
 

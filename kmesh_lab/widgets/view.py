@@ -27,20 +27,19 @@ _HERE = Path(__file__).parent
 class View(anywidget.AnyWidget):
     """A view of our own. A subclass sets ``name`` (its ``name.js`` and ``name.css``) and writes `html` and `__repr__`.
 
-    ``parts`` are shared scripts that come before its own, such as "dom". The page gets all of it from the kernel.
+    The page gets both from the kernel, with ``dom.js`` before the script.
 
     ``frame`` is what the page shows, as plain JSON. Text in it is other people's bytes: the page inserts it with
     ``textContent`` only, and `html` escapes it.
     """
 
     name: ClassVar[str]
-    parts: ClassVar[tuple[str, ...]] = ()
 
     frame = traitlets.Dict().tag(sync=True)
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         if "name" in cls.__dict__:  # add_traits() makes a subclass of every object's class, which has them already
-            cls._esm = "".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in (*cls.parts, cls.name))
+            cls._esm = "".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("dom", cls.name))
             cls._css = _HERE / f"{cls.name}.css"
         super().__init_subclass__(**keywords)
 
