@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,16 +13,14 @@ from kmesh_lab.datapath.views import MapViews
 from kmesh_lab.display import choices, one_line
 from kmesh_lab.errors import LabError
 from kmesh_lab.lab import Node
+from kmesh_lab.widgets.live import LiveView
 from kmesh_lab.widgets.map_rows import COLUMNS, PAGE, MapRows
 from kmesh_lab.widgets.map_terms import Terms
-from kmesh_lab.widgets.view import Feed, View
 
 __all__ = ["MapInspector"]
 
-_IDLE = 4  # times as long as a look took, at least, before the next one
 
-
-class MapInspector(View):
+class MapInspector(LiveView):
     """The maps of one node; ``repair`` is called by the button "Apply again", for example ``lambda: lab.apply(…)``.
 
     >>> inspector = MapInspector(n1, repair=lambda: lab.apply(inventory, [near, far]))
@@ -35,25 +32,20 @@ class MapInspector(View):
     """
 
     name: ClassVar[str] = "map_inspector"
-    _live: ClassVar[dict[str, MapInspector]] = {}
-    _feed: Feed | None = None
 
     def __init__(self, node: Node, repair: Callable[[], object] | None = None) -> None:
         self._held = weakref.ref(node)  # an inspector on a page does not keep a lab that nobody else holds
         self._name, self._where, self._datapath = node.name, str(node.place.locality), node.datapath
         self._repair, self._terms = repair, Terms(node)
-        self._lock = threading.RLock()  # the feed and the main thread draw; a picture is made and set in one piece
+        self._lock = threading.RLock()
         self._rows = MapRows(node.name, node.datapath, self._terms)
         self._table, self._search, self._page = "frontend", "", 1
-        self._state = self._paused = ""
-        self._wanted = True  # live, as soon as a page shows it
         self._undo: tuple[str, bytes, bytes] | None = None
         self._answer: dict[str, Any] = {"text": "", "ok": True, "row": ""}
-        self._message, self._next = 0, 0.0
         _ = self._maps  # LabError if the lab is closed
         node.publisher.settle()  # rows that are about to go are no news
         self._read()
-        super().__init__(**self._picture())
+        super().__init__(**self._frame())
 
     # ---- what a cell and the page can do
 
@@ -64,12 +56,6 @@ class MapInspector(View):
             raise ValueError(f"page {page!r}: expected 1 or more")
         with self._lock:
             self._table, self._search, self._page = table, str(search), page
-            self._draw()
-
-    def refresh(self) -> None:
-        """Look once."""
-        with self._lock:
-            self._read()
             self._draw()
 
     def edit(self, table: str, key: Any, **fields: str) -> None:
@@ -104,33 +90,6 @@ class MapInspector(View):
         self._undo = None
         self._say("Applied again: the published services have their rows.")
 
-    def start(self) -> None:
-        """Look ten times a second from now on; another inspector of the same node pauses."""
-        other = self._live.get(self._name)
-        if other is not None and other is not self:
-            other.stop()
-            other._pause(f"Paused: another inspector of {self._name} is live now.")
-        self.stop()
-        self._wanted, self._paused = True, ""
-        self._live[self._name] = self
-        self._feed = Feed(f"MapInspector {self._name}", self, self._tick)
-        self._feed.start()
-        self.refresh()
-
-    def stop(self) -> None:
-        """Look no more; what is shown stays."""
-        if self._feed:
-            self._feed.stop()
-        if self._live.get(self._name) is self:
-            del self._live[self._name]
-        self._draw()
-
-    def close(self) -> None:
-        """End the view and its thread."""
-        if self._feed:
-            self.stop()
-        super().close()
-
     # ---- messages from the page
 
     def _heard(self, content: Any) -> None:
@@ -139,19 +98,6 @@ class MapInspector(View):
             with self._errors_shown(str(content.get("key", ""))):
                 super()._heard(content)
             self._draw()
-
-    def on_open(self) -> None:
-        """A page shows the inspector."""
-        if self._wanted and not self._paused and not (self._feed and self._feed.running):
-            self.start()
-
-    def on_live(self, on: bool) -> None:
-        """The switch."""
-        self._wanted = bool(on)
-        if on:
-            self.start()
-        else:
-            self.stop()
 
     def on_show(self, table: str, search: str, page: int) -> None:
         """A tab, the search field or the pager."""
@@ -187,6 +133,10 @@ class MapInspector(View):
             self._answer = {"text": text, "ok": False, "row": row}
 
     # ---- the maps
+
+    @property
+    def _subject(self) -> str:
+        return f"MapInspector of {self._name}"
 
     @property
     def _maps(self) -> MapViews:
@@ -234,41 +184,15 @@ class MapInspector(View):
                 "The lab is closed: these are the last rows that were read. Make a new lab and run the cell again."
             )
 
-    def _tick(self) -> None:
-        """For the feed: look, and draw if there is something new; ends with the lab."""
-        begin = time.monotonic()
-        if begin < self._next:
-            return
-        with self._lock:
-            self._read()
-            if self._state and self._feed:
-                self._feed.stop()
-            self._draw()
-        self._next = time.monotonic() + _IDLE * (time.monotonic() - begin)
-
-    def _pause(self, why: str) -> None:
-        with self._lock:
-            self._paused = why
-            self._draw()
-
     # ---- the picture
 
-    def _draw(self) -> None:
-        with self._lock:
-            frame = self._picture()
-            if frame != self.frame:
-                self.frame = frame
-
-    def _picture(self) -> dict[str, Any]:
+    def _frame(self) -> dict[str, Any]:
         table = self._table
         found = self._rows.found(table, self._search)
         pages = max(1, -(-len(found) // PAGE))
         page = min(self._page, pages)
         return {
-            "heard": self._message,
-            "state": self._state or self._paused,
-            "closed": bool(self._state),
-            "live": bool(self._feed and self._feed.running) and not self._state,
+            **self._switches(),
             "node": self._name,
             "where": self._where or "no locality",
             "table": table,

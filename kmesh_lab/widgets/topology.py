@@ -17,7 +17,7 @@ from kmesh_lab.datapath.rows import address_text
 from kmesh_lab.display import counted, one_line
 from kmesh_lab.errors import LabError
 from kmesh_lab.lab import Connect, Lab, Picture, Pod, Story, Way, Waypoint
-from kmesh_lab.widgets.view import Feed, View
+from kmesh_lab.widgets.live import LiveView
 
 __all__ = ["Topology"]
 
@@ -25,12 +25,11 @@ T = TypeVar("T")
 
 _LINGER = 1.5  # seconds that a connection which is over stays in the picture
 _PODLESS = 20  # endpoints of a service that are listed, pod or not
-_IDLE = 4  # times as long as a look took, at least, before the next one
 _CLOSED = "The lab is closed: this is the last picture. Make a new lab and run the cell again."
 _STATES = {"asked": "not established", "open": "open", "closed": "closed", "outside": "let through"}
 
 
-class Topology(View):
+class Topology(LiveView):
     """The nodes, pods and services of a lab, and their connections as they happen: ``Topology(lab)``.
 
     >>> view = Topology(lab)
@@ -43,22 +42,18 @@ class Topology(View):
     """
 
     name: ClassVar[str] = "topology"
-    _live: ClassVar[Topology | None] = None
-    _feed: Feed | None = None
+    _subject = "Topology"
 
     def __init__(self, lab: Lab) -> None:
         lab.require_open()
         self._lab = weakref.ref(lab)  # a view on a page does not keep a lab that nobody else holds
-        self._lock = threading.RLock()  # the feed and the main thread draw; a picture is made and set in one piece
+        self._lock = threading.RLock()
         self._trails: dict[str, Trail] = {}
         self._pods: dict[int, str] = {}  # cookie of the network namespace → name, also of pods that are gone
         self._publications: list[Publication] = []
         self._rows: list[dict[str, Any]] = []
         self._story, self._only = Story(), ""
-        self._state = self._paused = ""
-        self._wanted = True  # live, as soon as a page shows it
-        self._message = self._lost = self._lost_before = 0
-        self._next = 0.0
+        self._lost = self._lost_before = 0
         self._picture: Picture = lab.picture()
         self._read()
         if self._state:
@@ -71,7 +66,7 @@ class Topology(View):
 
     def run(self, work: Callable[[], T]) -> T:
         """Look while ``work()`` runs, and return what it returns. The last picture has every connect it made."""
-        live, begin = self._feed is not None and self._feed.running, time.monotonic()
+        live, begin = self._running, time.monotonic()
         if not live:
             self.start()
         try:
@@ -98,39 +93,6 @@ class Topology(View):
             self._forget()
             self._draw()
 
-    def refresh(self) -> None:
-        """Look once."""
-        with self._lock:
-            self._read()
-            self._draw()
-
-    def start(self) -> None:
-        """Look ten times a second from now on; another view pauses."""
-        other = Topology._live
-        if other is not None and other is not self:
-            other.stop()
-            other._pause("Paused: another Topology is live now.")
-        self.stop()
-        self._wanted, self._paused = True, ""
-        Topology._live = self
-        self._feed = Feed("Topology", self, self._tick)
-        self._feed.start()
-        self.refresh()
-
-    def stop(self) -> None:
-        """Look no more; what is shown stays."""
-        if self._feed:
-            self._feed.stop()
-        if Topology._live is self:
-            Topology._live = None
-        self._draw()
-
-    def close(self) -> None:
-        """End the view and its thread."""
-        if self._feed:
-            self.stop()
-        super().close()
-
     # ---- messages from the page
 
     def _heard(self, content: Any) -> None:
@@ -139,19 +101,6 @@ class Topology(View):
             with suppress(TypeError):  # a message with other fields than the page sends
                 super()._heard(content)
             self._draw()
-
-    def on_open(self) -> None:
-        """A page shows the view."""
-        if self._wanted and not self._paused and not (self._feed and self._feed.running):
-            self.start()
-
-    def on_live(self, on: bool) -> None:
-        """The switch."""
-        self._wanted = bool(on)
-        if on:
-            self.start()
-        else:
-            self.stop()
 
     def on_show(self, pod: str) -> None:
         """The list of pods, or a pod in the picture."""
@@ -192,31 +141,16 @@ class Topology(View):
         return lambda cookie: self._pods.get(cookie, f"a process on {node}")
 
     def _tick(self) -> None:
-        """For the feed: look, and draw if there is something new; ends with the lab."""
-        begin = time.monotonic()
-        if begin < self._next:
-            return
         with self._lock:
-            self._read()
             self._story.forget(time.monotonic() - _LINGER)
-            if self._state and self._feed:
-                self._feed.stop()
-            self._draw()
-        self._next = time.monotonic() + _IDLE * (time.monotonic() - begin)
-
-    def _pause(self, why: str) -> None:
-        with self._lock:
-            self._paused = why
-            self._draw()
+        super()._tick()
 
     # ---- the picture
 
     def _draw(self, since: float | None = None) -> None:
         with self._lock:
             self._compose(time.monotonic() - _LINGER if since is None else since)
-            frame = self._frame()
-            if frame != self.frame:
-                self.frame = frame
+            super()._draw()
 
     def _compose(self, since: float) -> None:
         """What there is to draw, with the connects that ended after ``since``."""
@@ -283,10 +217,7 @@ class Topology(View):
         opened = [each for each in self._story.sockets.values() if each.state == "open"]
         mine = [each for each in self._story.last if self._only in ("", each.client)]
         return {
-            "heard": self._message,
-            "state": self._state or self._paused,
-            "closed": bool(self._state),
-            "live": bool(self._feed and self._feed.running) and not self._state,
+            **self._switches(),
             "picture": self._picture.shape.json(),
             "pods": sorted(set(self._pods.values())),
             "only": self._only,

@@ -167,7 +167,7 @@ def test_a_second_inspector_of_the_node_pauses_the_first(open_cells: Open) -> No
     notebook.run_all()
     first, second = (notebook.page.locator(".kl-maps").nth(i) for i in range(2))
     expect(second.get_by_role("switch", name="Live")).to_be_checked()
-    expect(first.locator(".kl-state")).to_contain_text("Paused: another inspector of n1 is live now.")
+    expect(first.locator(".kl-state")).to_contain_text("Paused: another MapInspector of n1 is live now.")
     first.get_by_role("switch", name="Live").click()
     expect(second.locator(".kl-state")).to_contain_text("Paused")
     expect(first.locator(".kl-state")).to_have_text("")

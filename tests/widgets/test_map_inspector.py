@@ -266,7 +266,7 @@ def test_only_one_inspector_of_a_node_is_live(day: Shop) -> None:
     second._heard({"do": "open"})
     assert live() == 1
     assert (day.inspector.frame["live"], second.frame["live"]) == (False, True)
-    assert day.inspector.frame["state"] == "Paused: another inspector of n1 is live now."
+    assert day.inspector.frame["state"] == "Paused: another MapInspector of n1 is live now."
     second.close()
     assert live() == 0
     with pytest.raises(km.LabError, match="no repair callback"):
