@@ -61,8 +61,7 @@ class Lab:
         self.observatory = Observatory(lambda: lab.nodes if (lab := held()) else {})
         self._lock = threading.RLock()
         self._ground = Ground()
-        # Runs at close(), when the lab is collected, or at the end of the interpreter.
-        self._finalizer = weakref.finalize(self, self._ground.close)
+        self._finalizer = weakref.finalize(self, self._ground.close)  # runs at close(), when collected, or at the end
 
     # ---- making things
 
@@ -216,7 +215,7 @@ class Lab:
     def events(self) -> AbstractContextManager[Events]:
         """``with lab.events() as events: …`` collects what the programs report to km_tcp_probe meanwhile."""
         self.require_open()
-        return self.observatory.observe(Events(self._name_at))
+        return self.observatory.observe(Events(self.name_at))
 
     def picture(self, connection: Connection | Sequence[Way] = ()) -> Picture:
         """Nodes, pods and services as a drawing, and the way that one connection took, or many."""
@@ -231,6 +230,10 @@ class Lab:
     def pod_at(self, address: Address) -> Pod | None:
         """The pod that has this address, if any; an IPv4-mapped address counts as IPv4."""
         return find_address(address, self.pods)
+
+    def name_at(self, address: Address) -> str:
+        """The name of the pod that has this address, "" if none has."""
+        return pod.name if (pod := self.pod_at(address)) else ""
 
     # ---- the end
 
@@ -295,7 +298,3 @@ class Lab:
             self._control.remove_pod(pod)
             raise
         self.pods[pod.name] = pod.node.pods[pod.name] = pod
-
-    def _name_at(self, address: Address) -> str:
-        pod = self.pod_at(address)
-        return pod.name if pod else ""

@@ -163,12 +163,8 @@ class Pod:
         """
         from kmesh_lab.traffic.capture import Capture  # Scapy's IP layers: a fifth of the time of `import kmesh_lab`
 
-        def name_at(address: Address) -> str:
-            pod = self.lab.pod_at(address)
-            return pod.name if pod else ""
-
         self.lab.require_open()
-        capture = Capture(self.process, port=None if port is None else check_port(port), name_at=name_at)
+        capture = Capture(self.process, port=None if port is None else check_port(port), name_at=self.lab.name_at)
         self.lab.remember(capture, self)
         return capture
 
