@@ -1,4 +1,7 @@
-"""What the sockets of a lab report, as it comes: established, still there, closed, and what was lost on the way."""
+"""What the sockets of a lab report, as it comes: established, still there, closed, and what was lost on the way.
+
+Over 300 lines because it is one class: what was read, what is shown, and the pause between them change under one lock.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,16 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterator
 from html import escape
 from itertools import pairwise
 from typing import Any, ClassVar, Self
 
-from kmesh_lab.datapath.events import Event
-from kmesh_lab.datapath.rows import Address, address_text
 from kmesh_lab.display import choices, counted, one_line
 from kmesh_lab.errors import LabError
 from kmesh_lab.lab import Lab
 from kmesh_lab.mesh import IPAddress
+from kmesh_lab.widgets.event_rows import COLUMNS, SeenEvent, cells
 from kmesh_lab.widgets.view import Feed, View
 
 __all__ = ["EventStream"]
@@ -30,7 +31,6 @@ _KEPT = 2000  # events that are kept for the filter
 _ROWS = 50  # events in one picture
 _KINDS = ("established", "periodic", "closed")
 _SIDES = ("OUTBOUND", "INBOUND")
-_COLUMNS = ("#", "time", "event", "side", "client", "server", "asked for", "sent", "received", "RTT", "lives")
 
 
 class EventStream(View):
@@ -54,8 +54,8 @@ class EventStream(View):
         self._looked_at = weakref.ref(lab)  # a stream on a page does not keep a lab that nobody else holds
         self._lock = threading.RLock()  # the feed and the main thread draw; a picture is made and set in one piece
         self._ended = threading.Event()  # nothing more will come, so run() need not wait
-        self._kept: deque[_Seen] = deque(maxlen=_KEPT)
-        self._held: list[_Seen] | None = None  # what is shown while paused
+        self._kept: deque[SeenEvent] = deque(maxlen=_KEPT)
+        self._held: list[SeenEvent] | None = None  # what is shown while paused
         self._names: dict[IPAddress, str] = {}  # of pods and services, also of those that are gone
         self._filter = {"text": "", "kind": "", "side": ""}
         self._slots: Counter[int] = Counter()
@@ -242,7 +242,7 @@ class EventStream(View):
             self._names |= {pod.address: pod.name for pod in list(lab.pods.values())}
         for event in sorted(events, key=lambda each: each.last_report_ns):
             self._number += 1
-            self._kept.append(_Seen(self._number, event, self._zero, self._names))
+            self._kept.append(SeenEvent(self._number, event, self._zero, self._names))
             self._slots[int(event.last_report_ns / 1e9 / _SLOT)] += 1
 
     def _check(self) -> None:
@@ -269,7 +269,7 @@ class EventStream(View):
                 self.frame = frame
                 self._drawn = time.monotonic()
 
-    def _matching(self) -> list[_Seen]:
+    def _matching(self) -> list[SeenEvent]:
         """Newest first."""
         kind, side, words = self._filter["kind"], self._filter["side"], self._filter["text"].lower().split()
         return [
@@ -316,9 +316,9 @@ class EventStream(View):
         frame = self.frame
         lines = [frame["state"], *frame["notes"], frame["error"], *self._said(frame)]
         said = "".join(f"<p>{escape(line)}</p>" for line in lines if line)
-        head = "".join(f'<th style="text-align:left">{name}</th>' for name in _COLUMNS)
+        head = "".join(f'<th style="text-align:left">{name}</th>' for name in COLUMNS)
         body = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in _cells(row)) + "</tr>"
+            "<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in cells(row)) + "</tr>"
             for row in frame["rows"]
         )
         top = f"<caption>{escape(repr(self))}</caption><thead><tr>{head}</tr></thead>"
@@ -338,52 +338,3 @@ class EventStream(View):
     def __repr__(self) -> str:
         frame = self.frame
         return one_line(f"<EventStream: {counted(frame['total'], 'event')}, {frame['lost']} lost>")
-
-
-class _Seen:
-    """An event and its number; words for it are made when somebody wants to read them, not for every event."""
-
-    def __init__(self, number: int, event: Event, zero: int, names: Mapping[IPAddress, str]) -> None:
-        self.number, self.event, self._zero, self._names = number, event, zero, names
-
-    @cached_property
-    def row(self) -> dict[str, Any]:
-        """What is shown."""
-        event = self.event
-        asked = event.original if event.original != event.destination else None
-        return {
-            "n": self.number,
-            "time": f"{(event.last_report_ns - self._zero) / 1e9:.3f}",
-            "kind": event.kind,
-            "side": event.direction,
-            "client": self._who(event.source),
-            "server": self._who(event.destination),
-            "asked": self._who(asked) if asked else ["", ""],
-            "sent": event.sent_bytes,
-            "received": event.received_bytes,
-            "rtt": f"{event.rtt_us:.0f}",
-            "lives": _duration(event.duration_ns),
-        }
-
-    @cached_property
-    def text(self) -> str:
-        """What the filter looks through."""
-        return " ".join(part for column in ("client", "server", "asked") for part in self.row[column]).lower()
-
-    def _who(self, address: Address) -> list[str]:
-        return [self._names.get(address[0], ""), address_text(address)]
-
-
-def _cells(row: dict[str, Any]) -> Sequence[str]:
-    return [
-        *(str(row["n"]), f"{row['time']} s", row["kind"], row["side"]),
-        *(" ".join(filter(None, row[column])) for column in ("client", "server", "asked")),
-        *(str(row["sent"]), str(row["received"]), f"{row['rtt']} µs", row["lives"]),
-    ]
-
-
-def _duration(ns: int) -> str:
-    for unit, size, digits in (("s", 1e9, 2), ("ms", 1e6, 1)):
-        if ns >= size:
-            return f"{ns / size:.{digits}f} {unit}"
-    return f"{ns / 1e3:.0f} µs"

@@ -164,7 +164,7 @@ def test_names_and_payloads_are_text(open_cells: Open) -> None:
         [
             SHOP,
             "from kmesh_lab.widgets import event_stream",
-            f"event_stream._Seen._who = lambda seen, address: [{evil!r}, {evil!r}]",
+            f"event_stream.SeenEvent._who = lambda seen, address: [{evil!r}, {evil!r}]",
             f"c = shop.connect(inventory, 80)\nc.send({evil.encode()!r})\nc.close()\nstream.refresh()",
             "from IPython.display import HTML; HTML(stream.html())",
         ]

@@ -318,7 +318,7 @@ def test_nonsense_from_the_page_is_an_answer_and_no_traceback(day: Shop) -> None
 
 
 def test_names_are_escaped_in_the_static_form(day: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(event_stream._Seen, "_who", lambda seen, address: [EVIL, EVIL])  # a lab refuses such names
+    monkeypatch.setattr(event_stream.SeenEvent, "_who", lambda seen, address: [EVIL, EVIL])  # a lab refuses such names
     stream = EventStream(day.lab)
     day.shop.connect(day.near).close()
     drawn(stream, 4)
