@@ -1,10 +1,15 @@
-"""What all tests share: what learners keep goes into a folder of the tests' own."""
+"""What all tests share: a data folder of the tests' own, and a cgroup2 that has nobody else's labs in it."""
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from kmesh_lab.kernel import cgroup, warden
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -13,3 +18,16 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
+
+
+@pytest.fixture
+def mountinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A hierarchy of our own as the only cgroup2 of this machine, so that nobody else's labs are in sight."""
+    top = cgroup.cgroup2_mount() / f"kmesh-lab-test-{secrets.token_hex(4)}"
+    top.mkdir()
+    device = top.stat().st_dev
+    path = tmp_path / "mountinfo"
+    path.write_text(f"1 1 {os.major(device)}:{os.minor(device)} / {top} rw - cgroup2 none rw\n")
+    monkeypatch.setattr(cgroup, "_MOUNTINFO", path)
+    yield path
+    warden.remove_tree(str(top))

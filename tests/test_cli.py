@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,26 +17,12 @@ from typer.testing import CliRunner, Result
 
 from kmesh_lab import cli
 from kmesh_lab.errors import LabError
-from kmesh_lab.kernel import cgroup, warden
 from kmesh_lab.kernel.cgroup import LabCgroup, cgroup2_mount
 from kmesh_lab.kernel.features import FEATURES, Feature
 
 pytestmark = pytest.mark.root
 
 COMMAND = [sys.executable, "-c", "from kmesh_lab.cli import app; app(prog_name='kmesh-lab')"]
-
-
-@pytest.fixture
-def mountinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A hierarchy of our own as the only cgroup2 of this machine, so that nobody else's labs are in sight."""
-    top = cgroup2_mount() / f"kmesh-lab-test-{secrets.token_hex(4)}"
-    top.mkdir()
-    device = top.stat().st_dev
-    path = tmp_path / "mountinfo"
-    path.write_text(f"1 1 {os.major(device)}:{os.minor(device)} / {top} rw - cgroup2 none rw\n")
-    monkeypatch.setattr(cgroup, "_MOUNTINFO", path)
-    yield path
-    warden.remove_tree(str(top))
 
 
 def kmesh_lab(*arguments: str | Path) -> Result:

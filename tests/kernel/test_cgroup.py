@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -40,20 +39,6 @@ pod = lab.child("n1", "shop")
 print(lab.path, flush=True)
 time.sleep(60)
 """
-
-
-@pytest.fixture
-def mountinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A hierarchy of our own as the only cgroup2 of this machine, so that nobody else's labs are in sight."""
-    real = cgroup2_mount()
-    top = real / f"kmesh-lab-test-{secrets.token_hex(4)}"
-    top.mkdir()
-    device = top.stat().st_dev
-    path = tmp_path / "mountinfo"
-    path.write_text(f"1 1 {os.major(device)}:{os.minor(device)} / {top} rw - cgroup2 none rw\n")
-    monkeypatch.setattr(cgroup, "_MOUNTINFO", path)
-    yield path
-    warden.remove_tree(str(top))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -17,8 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from kmesh_lab.kernel import cgroup, warden
-from kmesh_lab.kernel.cgroup import LabCgroup, abandoned, cgroup2_mount, remove_abandoned
+from kmesh_lab.kernel.cgroup import LabCgroup, abandoned, remove_abandoned
 from kmesh_lab.kernel.netns import Fabric, netns_cookie, run_in, run_in_new
 
 pytestmark = pytest.mark.root
@@ -101,19 +99,6 @@ def all_cookies() -> Iterator[int]:
 def cookie_here() -> int:
     with socket.socket() as sock:
         return netns_cookie(sock.fileno())
-
-
-@pytest.fixture
-def mountinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A hierarchy of our own as the only cgroup2 of this machine, so that nobody else's labs are in sight."""
-    top = cgroup2_mount() / f"kmesh-lab-test-{secrets.token_hex(4)}"
-    top.mkdir()
-    device = top.stat().st_dev
-    path = tmp_path / "mountinfo"
-    path.write_text(f"1 1 {os.major(device)}:{os.minor(device)} / {top} rw - cgroup2 none rw\n")
-    monkeypatch.setattr(cgroup, "_MOUNTINFO", path)
-    yield path
-    warden.remove_tree(str(top))
 
 
 @pytest.fixture
