@@ -12,7 +12,7 @@ readers       tries a learner's reader of TLVs on real connections
 instruments   attempt(), connecting(), keep_asking(): a connect that may fail, many in the background, one that lasts
 listener      Listener: a pod in the place of a waypoint, whose sockets the notebook reads itself
 priorities    explain(): why an endpoint has its priority
-footprint     footprint(), grow(), entries(): what maps and Envoys take and know
+footprint     footprint(), grow(), entries(): what maps and Envoys take and know; growth_chart draws it
 """
 
 from kmesh_lab.display import choices

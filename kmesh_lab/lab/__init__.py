@@ -1,7 +1,8 @@
 """Nodes, pods and services, put together: what a notebook touches.
 
 lab          Lab: the whole, its apply and delete, its end
-addresses    the address plan and the names
+ground       what a lab has on this machine, and how it is all put away
+addresses    the address plan; what a label, a port or a choice may be
 control      ControlPlane: the same services and pods on every node, all or nothing
 node         Node: a cgroup with the programs and maps of one Kmesh daemon
 pod          Pod: a process in its own network namespace

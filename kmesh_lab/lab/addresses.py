@@ -1,4 +1,4 @@
-"""The address plan and the names: who gets which address, and what may be called how.
+"""The address plan: who gets which address; and what a label, a port or a choice may be.
 
 Pod *j* of node *i*: ``10.244.i.j`` or ``fd00:10:244:i::j``. The VIP of waypoint *w*: ``10.96.255.w`` or
 ``fd00:10:96:ff::w``. Services say their own VIPs.

@@ -5,6 +5,7 @@ Standard library only, so everything here can be read and tested without root::
     model      Service, Workload, LoadBalancing, Policy
     locality   Locality, Place, Scope, priority, explain_priority
     identity   IdTable, fnv1a_32
+    _checks    what Kmesh can store and find again
 """
 
 from kmesh_lab.mesh.identity import IdTable, fnv1a_32

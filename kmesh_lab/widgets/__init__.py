@@ -1,7 +1,7 @@
 """Live views. They add interaction, never information: each has a static form that says the same.
 
-A view is one Python class, one ``.js`` file and one ``.css`` file beside it, and traits between them. Nothing is loaded
-from a network. What JupyterLab shows is live; what GitHub shows is the static form, which is part of the same output.
+A view is one Python class, one ``.js`` file and one ``.css`` file beside it, and one trait between them. Nothing is
+loaded from a network. What JupyterLab shows is live; what GitHub shows is the static form, part of the same output.
 """
 
 from kmesh_lab.widgets.decision_path import DecisionPath
