@@ -92,7 +92,6 @@ struct backend_value {
 union manager_key {
 	__u64 netns_cookie; /* HOST */
 	union ip_addr addr;
-	__u32 words[4];
 };
 
 #endif
