@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import Notebook
 
-pytestmark = [pytest.mark.browser, pytest.mark.root, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.root, pytest.mark.timeout(300)]
 
 REFUSED = """%%bpf
 BPF_HASH(connects, u32, u64, 64);

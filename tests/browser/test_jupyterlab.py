@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from .conftest import Notebook
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def test_the_first_notebook_runs_in_the_browser_and_shows_the_shop(open_notebook: Callable[[str], Notebook]) -> None:

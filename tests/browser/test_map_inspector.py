@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, expect
 
 from .conftest import Notebook
 
-pytestmark = [pytest.mark.root, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.browser, pytest.mark.timeout(300)]
 
 SHOP = """
 import kmesh_lab as km

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, expect
 from .conftest import Notebook
 from .test_decision_path import faint
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 OpenCells = Callable[[Sequence[str]], Notebook]
 

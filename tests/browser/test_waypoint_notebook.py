@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from .conftest import Notebook
 
-pytestmark = [pytest.mark.root, pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.root, pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def test_the_sixteen_bytes_are_predicted_captured_walked_to_changed_and_marked(

@@ -119,11 +119,11 @@ def test_the_reader_predicts_first_and_one_of_the_choices_comes_true(path: Path)
 
 
 @pytest.mark.notebook
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 @each_notebook
 def test_a_run_from_top_to_bottom_gives_the_committed_outputs(path: Path) -> None:
     committed, fresh = read(path), read(path)
-    NotebookClient(fresh, timeout=60, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(fresh, timeout=150, resources={"metadata": {"path": str(path.parent)}}).execute()
     for before, after in zip(code_cells(committed), code_cells(fresh), strict=True):
         if not tagged(before, "machine"):
             assert shown(after) == shown(before), before.source
