@@ -179,7 +179,7 @@ class Decision:
             f"{_cell(_code(str(step.location or '')))}</tr>"
             for n, step in enumerate(self.steps, 1)
         )
-        caption = html.escape(repr(self))
+        caption = html.escape(repr(self)[1:-1])
         return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 

@@ -116,7 +116,7 @@ class Events(Sequence[Event]):
         rows = "".join(
             "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows()
         )
-        caption = html.escape(repr(self))
+        caption = html.escape(repr(self)[1:-1])
         return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:

@@ -99,7 +99,7 @@ class MapView(MutableMapping[K, V], Generic[K, V]):
         header, *rows = self.table()
         head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
         body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        caption = html.escape(repr(self)) + (f", the first {_SHOWN}" if len(self) > _SHOWN else "")
+        caption = html.escape(repr(self)[1:-1]) + (f", the first {_SHOWN}" if len(self) > _SHOWN else "")
         return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:

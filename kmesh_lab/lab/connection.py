@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from kmesh_lab.datapath.decision import Decision
 from kmesh_lab.datapath.rows import Address, address_text
-from kmesh_lab.display import html_table, one_line
+from kmesh_lab.display import counted, html_table, one_line
 from kmesh_lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -173,4 +173,4 @@ class Connects(Mapping[str, int]):
     def _repr_html_(self) -> str:
         rows = [*sorted(self.items()), *sorted(self.refused.items())]
         shares = [(name, count, f"{100 * count / self.total:.0f} %") for name, count in rows]
-        return html_table(f"{self.total} connects", shares, header=("reached", "connects", "share"))
+        return html_table(counted(self.total, "connect"), shares, header=("reached", "connects", "share"))

@@ -321,7 +321,7 @@ class EventStream(View):
             "<tr>" + "".join(f'<td style="text-align:left">{escape(cell)}</td>' for cell in cells(row)) + "</tr>"
             for row in frame["rows"]
         )
-        top = f"<caption>{escape(repr(self))}</caption><thead><tr>{head}</tr></thead>"
+        top = f"<caption>{escape(repr(self)[1:-1])}</caption><thead><tr>{head}</tr></thead>"
         return f"{said}<table>{top}<tbody>{body}</tbody></table>"
 
     def _said(self, frame: dict[str, Any]) -> Iterator[str]:
