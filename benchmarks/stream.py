@@ -20,7 +20,7 @@ from benchmarks.browser import Notebook, chromium, jupyterlab, notebook_of
 from benchmarks.report import Figure
 
 RATE, SECONDS, ALONE = 1000, 8, 20
-PAUSE = 0.0034  # seconds between two connects, each of which is four events
+PAUSE = 0.0030  # seconds between two connects, each of which is four events
 CLOCKS = 21
 
 SHOP = """
