@@ -33,3 +33,18 @@ def test_one_connect_shows_the_decision_and_the_c_that_made_it(open_notebook: Ca
     notebook.page.get_by_text("service port becomes").first.scroll_into_view_if_needed()
     notebook.screenshot("01-one-connect")
     assert (notebook.outside, notebook.errors) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "view"), [("02-the-mesh-is-four-maps", ".kl-maps"), ("03-locality-load-balancing", ".kl-locality")]
+)
+def test_a_notebook_with_a_live_view_runs_to_its_end_and_the_view_says_so(
+    open_notebook: Callable[[str], Notebook], name: str, view: str
+) -> None:
+    notebook = open_notebook(name)
+    notebook.run_all(120)
+    assert "left behind" in notebook.text(), "the receipt of lab.close(), in the last cell"
+    expect(notebook.page.locator(f"{view} .kl-state").last).to_contain_text("The lab is closed")
+    notebook.page.locator(view).scroll_into_view_if_needed()
+    notebook.screenshot(name)
+    assert (notebook.outside, notebook.errors) == ([], [])
