@@ -86,13 +86,14 @@ clean: ## remove what labs left on this machine, the venv, build/ and all caches
 	@find . \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune -exec rm -rf {} +
 	@rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
-# The packages of one part of apt.txt; apt is called only when dpkg misses one.
+# The packages of one part of apt.txt; apt is called only when dpkg misses one. No `grep -q` behind apt-cache: it stops
+# reading at the first match, and with pipefail the apt-cache that still writes would count as "there is no such package".
 apt-%:
 	@missing=; for p in $$(awk '/^# ---/ {part = $$3} !/^#/ && part == "$*" {print $$1}' apt.txt); do \
 		(dpkg-query -Wf '$${db:Status-Status}\n' $${p//|/ } 2>/dev/null || :) | grep -qx installed || missing+=" $$p"; done; \
 	[ -n "$$missing" ] || exit 0; echo "apt-get install$$missing"; export DEBIAN_FRONTEND=noninteractive; \
 	apt-get -qq update; chosen=; for p in $$missing; do for each in $${p//|/ }; do \
-		[ $$each = $${p##*|} ] || apt-cache -qq policy $$each | grep -q 'Candidate: [^(]' && break; done; chosen+=" $$each"; done; \
+		[ $$each = $${p##*|} ] || apt-cache -qq policy $$each | grep 'Candidate: [^(]' >/dev/null && break; done; chosen+=" $$each"; done; \
 	apt-get -qqy install --no-install-recommends $$chosen </dev/null >/dev/null
 
 # .venv: on the system's Python, isolated, but for one link to the distribution's bcc, which is pure Python (ctypes).
