@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import BrowserContext, Locator, Page, Route, sync_playwright
+from playwright.sync_api import BrowserContext, Error, Locator, Page, Request, ViewportSize, sync_playwright
 
 from benchmarks import CHROMIUM
 
@@ -34,7 +34,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # a notebook works without a network
 ]
+VIEWPORT = ViewportSize(width=1280, height=1000)
 SETTINGS = {
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
@@ -55,21 +57,26 @@ class Server:
     token: str
 
     def open(self, context: BrowserContext, name: str, content: dict[str, Any]) -> Notebook:
-        """A notebook, written under a name of its own, in a new page, with its kernel ready."""
+        """A notebook, written under a name of its own, in the one page of JupyterLab, with its kernel ready."""
         copy = self.folder / "notebooks" / f"{name}-{secrets.token_hex(3)}.ipynb"
         copy.write_text(json.dumps(content))
-        page = context.new_page()
-        notebook = Notebook(page)
-        page.on("pageerror", lambda error: notebook.errors.append(str(error)))
-        page.route("**/*", lambda route: _only_local(route, notebook.outside))
-        # A workspace of its own: the shared one opens the notebooks of earlier tests again.
-        workspace = f"lab/workspaces/{copy.stem}/tree/notebooks/{copy.name}"
-        page.goto(f"{self.url}{workspace}?token={self.token}")
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        page.wait_for_function(
-            "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
-            timeout=60_000,
-        )
+        page = next((page for page in context.pages if page.url.startswith(self.url)), None) or context.new_page()
+        try:
+            page.set_viewport_size(VIEWPORT)
+            notebook = Notebook(page)
+            if not page.url.startswith(self.url):  # loading JupyterLab takes longer than most of what is done there
+                # A workspace of its own: the shared one opens what an earlier page has left open.
+                page.goto(f"{self.url}lab/workspaces/{secrets.token_hex(3)}?token={self.token}")
+                page.wait_for_selector(".jp-Launcher", timeout=60_000)
+            page.evaluate(_OPEN, f"notebooks/{copy.name}")
+            page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+            page.wait_for_function(
+                "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'",
+                timeout=60_000,
+            )
+        except BaseException:
+            page.close()  # the next notebook finds a page without half of this one
+            raise
         return notebook
 
 
@@ -124,7 +131,7 @@ def chromium(profile: Path) -> Iterator[BrowserContext]:
     """Debian's Chromium, headless."""
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            str(profile), executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1000}
+            str(profile), executable_path=CHROMIUM, args=FLAGS, viewport=VIEWPORT
         )
         yield context
         context.close()
@@ -144,6 +151,10 @@ class Notebook:
     page: Page
     outside: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("pageerror", self._note_error)
+        self.page.on("request", self._note_request)
 
     def run_all(self, seconds: float = 60) -> None:
         """Run every cell and wait until the last one has its number and none is running."""
@@ -178,10 +189,31 @@ class Notebook:
             shown.screenshot(path=str(SCREENSHOTS / f"{name}-{theme.lower()}.png"))
 
     def close(self) -> None:
-        """End the kernel and the page."""
-        self.page.evaluate("() => window.jupyterapp.shell.currentWidget?.sessionContext?.shutdown()")
-        self.page.close()
+        """End the kernel and close the notebook; the page stays for the next one unless something is wrong with it."""
+        self.page.evaluate(_CLOSE)
+        self.page.remove_listener("pageerror", self._note_error)
+        self.page.remove_listener("request", self._note_request)
+        if self.errors or self.page.locator(".jp-Dialog").count():
+            self.page.close()
 
+    def _note_error(self, error: Error) -> None:
+        self.errors.append(str(error))
+
+    def _note_request(self, request: Request) -> None:
+        if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
+            self.outside.append(request.url)
+
+
+_OPEN = """async (path) => {
+    const widget = await window.jupyterapp.commands.execute('docmanager:open', {path});
+    await widget.context.ready;
+}"""
+
+_CLOSE = """async () => {
+    const widget = window.jupyterapp.shell.currentWidget;
+    await widget?.sessionContext?.shutdown();
+    widget?.dispose();
+}"""
 
 _ASK = """async (code) => {
     const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
@@ -197,11 +229,3 @@ _FINISHED = """() => {
     const busy = document.querySelector('.jp-Notebook .jp-InputPrompt')?.innerText.includes('*');
     return failed || (cells.every(cell => cell.executionState !== 'running' && cell.execution_count) && !busy);
 }"""
-
-
-def _only_local(route: Route, outside: list[str]) -> None:
-    if route.request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
-        route.continue_()
-    else:
-        outside.append(route.request.url)
-        route.abort()
