@@ -25,9 +25,7 @@ _WHY = {
 }
 
 
-def _examine_prediction(answer: Any) -> list[Finding]:
-    if not isinstance(answer, Mapping):
-        raise Mistake(f"The answer is {answer!r}: expected a dict with a guess for each mutant.")
+def _examine_prediction(answer: Mapping[str, Any]) -> list[Finding]:
     if unknown := [str(key) for key in answer if key not in _WHY]:
         raise Mistake(f"There is no mutant {', '.join(map(repr, unknown))}; keep the keys as they are in the cell.")
     if all(answer.get(name) is None for name in _WHY):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,6 +41,8 @@ class Exercise:
         machine that cannot run a lab raises, with an error of `kmesh_lab.errors`.
         """
         try:
+            if self.kind == "predict" and not isinstance(answer, Mapping):
+                raise Mistake(f"The answer is {answer!r}: expected a dict with a guess for each case.")
             findings = tuple(self.examine(answer))
         except Mistake as mistake:
             return self._verdict("wrong", str(mistake))

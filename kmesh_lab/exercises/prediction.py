@@ -26,7 +26,9 @@ class Case:
     traps: Mapping[frozenset[str], str] = field(default_factory=dict)
 
 
-def compare(cases: Collection[Case], answer: Any, names: Collection[str], nobody: str = NOBODY) -> list[Finding]:
+def compare(
+    cases: Collection[Case], answer: Mapping[str, Any], names: Collection[str], nobody: str = NOBODY
+) -> list[Finding]:
     """Hold predictions (case name → name, names or "nobody") against what happened; ``names`` may be answered.
 
     ``nobody`` is the word for an empty set, "0" where the question is how many.
@@ -45,7 +47,7 @@ class Number:
     traps: Mapping[int, str] = field(default_factory=dict)
 
 
-def compare_numbers(cases: Collection[Number], answer: Any) -> list[Finding]:
+def compare_numbers(cases: Collection[Number], answer: Mapping[str, Any]) -> list[Finding]:
     """Hold predictions (case name → number) against what happened; any number may be answered."""
     guesses = _guesses({case.name for case in cases}, answer)
     return [_number(case, guesses.get(case.name)) for case in cases]
@@ -62,9 +64,7 @@ def _number(case: Number, guess: Any) -> Finding:
     return Finding(case.name, str(guess), kernel, "right" if right else "wrong", why)
 
 
-def _guesses(names: Collection[str], answer: Any) -> Mapping[str, Any]:
-    if not isinstance(answer, Mapping):
-        raise Mistake(f"The answer is {answer!r}: expected a dict with a guess for each case.")
+def _guesses(names: Collection[str], answer: Mapping[str, Any]) -> Mapping[str, Any]:
     unknown = [str(key) for key in answer if key not in names]
     if unknown:
         raise Mistake(f"There is no case {', '.join(map(repr, unknown))}; keep the keys as they are in the cell.")

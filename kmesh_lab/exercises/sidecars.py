@@ -72,9 +72,7 @@ _QUESTIONS = (
 )
 
 
-def _examine_counts(answer: Any) -> list[Finding]:
-    if not isinstance(answer, Mapping):
-        raise Mistake(f"The answer is {answer!r}: expected a dict with a number for each case.")
+def _examine_counts(answer: Mapping[str, Any]) -> list[Finding]:
     unknown = [str(key) for key in answer if key not in {each.case for each in _QUESTIONS}]
     if unknown:
         raise Mistake(f"There is no case {', '.join(map(repr, unknown))}; keep the keys as they are in the cell.")

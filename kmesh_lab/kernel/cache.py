@@ -23,7 +23,7 @@ from kmesh_lab.kernel.bcc_process import Request, Result
 __all__ = ["FOLDER", "kept"]
 
 FOLDER = Path(sys.prefix) / "var/cache/kmesh-lab" if sys.prefix != sys.base_prefix else None
-_FILES = 32  # the newest; a learner who edits C leaves one at each run
+_FILES = 128  # the newest, of 50 KB each: all mutants of a grade, and the cells of a learner who edits C
 _OTHERS_MAY_WRITE = 0o022
 
 

@@ -18,6 +18,8 @@ _NOISE = re.compile(
     r"^(;|\d+: |processed \d+ insns|verification time|stack depth|\s*$|from \d+ to|R\d+(_\w+)?=|frame\d+: "
     r"|(cur|old) state: |caller:|callee:|returning from callee|to caller at)"
 )
+# "10: (2d) if r1 > r2 goto pc-5 infinite loop detected at insn 6": no new line before what is wrong with the step.
+_BEHIND_A_JUMP = re.compile(r"^\d+: \(\w\w\) .*goto pc[+-]\d+ (?!;|\d+: |R\d)(?=\w)")
 
 
 def verifier_error(program: str, log: str, code: int, files: Iterable[str] = (), end: str = "") -> LabError:
@@ -34,7 +36,8 @@ def verifier_error(program: str, log: str, code: int, files: Iterable[str] = (),
             f"program {program} was not loaded: {os.strerror(code)}; `kmesh-lab check` says what is missing"
         )
     lines = log.strip().splitlines()
-    reasons = [line for line in lines if not _NOISE.match(line)]
+    said = (_BEHIND_A_JUMP.sub("", line) for line in lines)
+    reasons = [line for line in said if not _NOISE.match(line)]
     reason = (reasons or lines)[-1].rstrip(".")
     file, line, text = _place((end or log).splitlines(), files)
     where = f" ({short_path(file)}:{line})" if line else f" (at `{text}`)" if text else ""

@@ -14,7 +14,7 @@ from kmesh_lab.exercises.verdict import Finding, Mistake
 
 
 def verdict_of(*findings: Finding):
-    return Exercise("09.1", "predict", "Guess.", "You can guess.", lambda answer: list(findings)).check(None)
+    return Exercise("09.1", "predict", "Guess.", "You can guess.", lambda answer: list(findings)).check({})
 
 
 def test_a_verdict_is_true_when_everything_is_right() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -252,3 +253,13 @@ def test_without_bcc_the_error_names_the_package(write, tmp_path, monkeypatch):
 
     with pytest.raises(LabError, match="Python cannot import bcc: install Debian's package python3-bpfcc"):
         compile_c(write(ACCEPTING + "int never_seen_before;\n").path, {})
+
+
+def test_compiling_leaves_the_mounts_of_this_machine_as_they_are(write):
+    source = write(ACCEPTING.replace("int accept", f"int accept_{os.getpid()}"))  # never compiled before
+    before = Path("/proc/self/mountinfo").read_text()
+
+    compile_c(source.path, {})
+
+    assert Path("/proc/self/mountinfo").read_text() == before
+    assert len(Path("/proc/kallsyms").read_text().splitlines()) > 1000

@@ -93,6 +93,21 @@ int learn(struct bpf_sock_addr *ctx)
     assert str(refused(source)).startswith(f"program learn was rejected: infinite loop detected at insn 1 ({where})")
 
 
+def test_a_loop_over_a_variable_on_the_stack_is_called_endless_though_the_log_says_so_behind_the_jump(write):
+    source = write("""
+SEC("cgroup/connect4")
+int learn(struct bpf_sock_addr *ctx)
+{
+	volatile u32 i;
+	for (i = 0; i < 100000000; i++)
+		;
+	return 1;
+}
+""")
+
+    assert str(refused(source)).startswith("program learn was rejected: infinite loop detected at insn ")
+
+
 def test_a_mistake_in_an_included_function_is_found_in_its_file(write, tmp_path, bpf):
     copy = tmp_path / "bpf"
     (copy / "include").mkdir(parents=True)
