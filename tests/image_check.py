@@ -293,8 +293,9 @@ def _see_plain_cgroup2() -> None:
 def _debootstrap(engine: Engine) -> None:
     """Import a minimal bookworm under the name of the official image, made as that one: no documentation, no caches."""
     suite, source = "bookworm", Path("/etc/apt/sources.list.d/debian.sources")
-    text = source.read_text() if source.exists() else Path("/etc/apt/sources.list").read_text()
-    mirror = next(word for word in text.split() if word.startswith("http"))
+    # Asked of apt, because the file of the official image names another mirror in a comment.
+    question = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Release: {suite}"]
+    mirror = subprocess.check_output(question, text=True).split()[0]
     with tempfile.TemporaryDirectory() as root:
         command = ["debootstrap", "--variant=minbase", suite, root, mirror]
         subprocess.run(command, check=True, capture_output=True, text=True)
