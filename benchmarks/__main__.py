@@ -51,8 +51,11 @@ def main() -> int:
     if unknown := [name for name in arguments.names if name not in NAMES]:
         parser.error(f"no benchmark {unknown[0]!r}: choose from {', '.join(NAMES)}")
     if os.geteuid() != 0:
-        print(f"benchmarks load programs and make namespaces: run them as root, this is user {os.geteuid()}")
-        return 0
+        print(
+            f"benchmarks load programs and make namespaces: run them as root, this is user {os.geteuid()}",
+            file=sys.stderr,
+        )
+        return 1
 
     os.nice(_NICE)
     figures: list[Figure] = []

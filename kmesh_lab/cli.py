@@ -13,8 +13,8 @@ import typer
 from kmesh_lab.display import text_table
 from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.cgroup import remove_abandoned
-from kmesh_lab.kernel.features import ALL, numbers, probe_all
-from kmesh_lab.lab.machine import HEADER, Check
+from kmesh_lab.kernel.features import ALL, numbers
+from kmesh_lab.lab import machine
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -31,19 +31,19 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 @app.command()
 def check() -> None:
     """Say what a lab needs, what this machine has, and which notebooks can run; exit 1 if no lab can."""
-    machine = Check(probe_all())
+    checked = machine.check()
     system = os.uname()
-    print(f"{system.sysname} {system.release} {system.machine}, {machine.platform.name}", end=", ")
+    print(f"{system.sysname} {system.release} {system.machine}, {checked.platform.name}", end=", ")
     print(f"Python {platform.python_version()}\n")
-    print(text_table([HEADER, *machine.rows()]))
-    able = [number for number in ALL if not any(number in feature.needed_by for feature in machine.missing)]
+    print(text_table([machine.HEADER, *checked.rows()]))
+    able = [number for number in ALL if not any(number in feature.needed_by for feature in checked.missing)]
     unable = [number for number in ALL if number not in able]
     print(f"\nNotebooks that can run here: {numbers(able) or 'none'}")
     if unable:
         print(f"Notebooks that cannot: {numbers(unable)}")
-    if machine.missing:
-        print("", *machine.advice(), sep="\n")
-    if not machine:
+    if checked.missing:
+        print("", *checked.advice(), sep="\n")
+    if not checked:
         raise typer.Exit(1)
 
 

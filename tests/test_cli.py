@@ -19,6 +19,7 @@ from kmesh_lab import cli
 from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.cgroup import LabCgroup, cgroup2_mount
 from kmesh_lab.kernel.features import FEATURES, Feature
+from kmesh_lab.lab import machine
 
 pytestmark = pytest.mark.root
 
@@ -53,7 +54,7 @@ def with_features(monkeypatch: pytest.MonkeyPatch, **absent: bool | None) -> Non
         present = absent.get(feature.name.replace(" ", "_"), True)
         return replace(feature, present=present, how="trying it", remedy=feature.remedy or "use a newer kernel")
 
-    monkeypatch.setattr(cli, "probe_all", lambda: [probe(feature) for feature in FEATURES])
+    monkeypatch.setattr(machine, "probe_all", lambda: [probe(feature) for feature in FEATURES])
 
 
 def test_check_prints_one_line_for_each_feature_and_which_notebooks_can_run() -> None:
@@ -63,7 +64,8 @@ def test_check_prints_one_line_for_each_feature_and_which_notebooks_can_run() ->
     assert lines[0].startswith(f"Linux {os.uname().release} ")
     assert lines[2].split("  ")[0] == "feature"
     column = lines[2].index("here")
-    assert [line[column : column + 3] for line in lines[3 : 3 + len(FEATURES)]] == ["yes"] * len(FEATURES)
+    shown = [(line.split("  ")[0], line[column:].split()[0]) for line in lines[3:-2]]
+    assert shown == [(feature.name, "yes") for feature in [*FEATURES, machine.PROGRAMS]]
     assert lines[-1] == "Notebooks that can run here: 00, 01, 02, 03, 04, 05, 06, 07, 08, 09"
 
 

@@ -323,13 +323,12 @@ class LocalityPanel(View):
 
     def _endpoint(self, workload: Workload) -> dict[str, Any]:
         run, name = self.result, workload.name
-        lab, guess = self._held(), (run.predicted if run else self._guesses).get(name)
-        pod = lab.pods.get(name) if lab else None
+        guess = (run.predicted if run else self._guesses).get(name)
         shown: dict[str, Any] = {
             "name": name,
             "where": _place(workload.node, workload.locality),
             "healthy": self._healthy[name],
-            "trouble": "" if pod and pod.alive else "its process has ended" if pod else "no pod has this address",
+            "trouble": self._trouble(name),
             "guess": guess,
         }
         if run:
@@ -345,6 +344,14 @@ class LocalityPanel(View):
                 "scopes": [[step.scope.name, step.outcome] for step in scopes] if used else [],
             }
         return shown
+
+    def _trouble(self, endpoint: str) -> str:
+        """Why an endpoint cannot answer; of a closed lab `_state` says so, once for all."""
+        lab = self._held()
+        if lab is None or self._closed:
+            return ""
+        pod = lab.pods.get(endpoint)
+        return "" if pod and pod.alive else "its process has ended" if pod else "no pod has this address"
 
     def _state(self) -> str:
         if self._closed:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from IPython.lib.pretty import pretty
 
 import kmesh_lab as km
-from kmesh_lab.kernel import features
+from kmesh_lab.kernel import cache, compiler, features
 from kmesh_lab.kernel.platform import WSL2
-from kmesh_lab.lab.machine import Check
+from kmesh_lab.lab import machine
+from kmesh_lab.lab.machine import PROGRAMS, Check
 from tests.lab.outside import Machine, run_as_nobody
 
 pytestmark = pytest.mark.root
@@ -35,9 +37,10 @@ def test_check_is_true_where_a_lab_can_run_and_shows_every_feature() -> None:
 
     assert check
     assert check.missing == []
-    assert repr(check) == f"<Check: a lab can run here, all {len(features.FEATURES)} features are present>"
+    assert repr(check) == f"<Check: a lab can run here, all {len(features.FEATURES) + 1} features are present>"
     assert check.rows()[0] == ("root privileges", "yes", "this process has CAP_NET_ADMIN and CAP_SYS_ADMIN", "")
-    assert [name for name, *_ in check.rows()] == [feature.name for feature in features.FEATURES]
+    assert [name for name, *_ in check.rows()] == [feature.name for feature in [*features.FEATURES, PROGRAMS]]
+    assert check.rows()[-1] == ("the lab's programs", "yes", "compiling them; the verifier takes each", "")
 
 
 def test_check_shows_itself_as_a_table_in_a_notebook_and_in_a_terminal() -> None:
@@ -50,7 +53,7 @@ def test_check_shows_itself_as_a_table_in_a_notebook_and_in_a_terminal() -> None
     lines = pretty(check).splitlines()
     assert lines[0] == repr(check)
     assert lines[1].split("  ")[0] == "feature"
-    assert len(lines) == 2 + len(features.FEATURES)
+    assert len(lines) == 3 + len(features.FEATURES)
 
 
 def test_check_is_false_without_something_that_every_notebook_needs_and_says_what_to_do(without) -> None:
@@ -72,6 +75,34 @@ def test_check_is_true_without_something_that_only_some_notebooks_need(without) 
     assert check
     assert repr(check) == "<Check: a lab can run here, missing: packet sockets>"
     assert check.rows()[8][3] == "use a kernel with CONFIG_PACKET (for 04, 05, 06)"
+
+
+def test_check_is_false_where_the_verifier_refuses_a_program_of_the_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kmesh.c").write_text(
+        '#define SEC(name)\nSEC("cgroup/connect4")\nint refused(struct bpf_sock_addr *ctx)\n{\n\treturn 2;\n}\n'
+    )
+    monkeypatch.setattr(machine, "BPF_DIR", tmp_path)
+
+    check = km.check()
+
+    assert not check
+    assert repr(check) == "<Check: no lab can run here, missing: the lab's programs>"
+    name, here, how, remedy = check.rows()[-1]
+    assert (name, here) == ("the lab's programs", "NO")
+    assert "program refused was rejected" in how
+    assert "kmesh_lab.Lab()" in remedy
+
+
+def test_the_first_lab_after_a_check_compiles_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "FOLDER", tmp_path / "cache")
+    compiler._compile.cache_clear()  # as in a new process on a new machine
+    km.check()
+    monkeypatch.setattr(compiler, "_run_bcc", lambda *_: pytest.fail("it was compiled again"))
+
+    with km.Lab() as lab:
+        lab.node("n1")
 
 
 def test_what_to_do_depends_on_the_platform(without) -> None:

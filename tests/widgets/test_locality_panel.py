@@ -205,6 +205,7 @@ def test_a_killed_client_and_a_closed_lab_are_said(day: Shop) -> None:
         day.panel.run(10)
     day.panel._draw()
     assert day.panel.frame["state"].startswith("The lab is closed")
+    assert [endpoint["trouble"] for endpoint in day.panel.frame["endpoints"]] == ["", ""]
     assert "The lab is closed" in day.panel.html()
 
 
