@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import socket
 import subprocess
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from kmesh_lab.errors import CompileError, LabError
+from kmesh_lab.kernel.proxying import c_compiler, first_error
 from kmesh_lab.lab import Pod
 
 __all__ = [
@@ -38,7 +38,6 @@ ANSWER = "inventory: item 42: 7 in stock\n"
 SERVER_PORT = 8080
 
 _SOURCE = Path(__file__).with_name("load.c")
-_COMPILERS = ("cc", "clang", "tcc")
 _NICE = -15  # as in load.c
 _reserved: list[int] = []  # at most one
 _PATIENCE = 20.0  # seconds beyond those of a run; the client itself gives up after 10
@@ -216,18 +215,14 @@ def system_calls() -> Mapping[int, str]:
 @cache
 def _compiled() -> int:
     """A descriptor of the program, in memory: nothing of it can stay on the disk."""
-    compiler = next(filter(None, map(shutil.which, _COMPILERS)), None)
-    if compiler is None:
-        raise LabError("no C compiler for the client and the server of a comparison: install Debian's package tcc")
+    compiler = c_compiler()
     descriptor = os.memfd_create("load")
     target = f"/proc/{os.getpid()}/fd/{descriptor}"
     done = subprocess.run([compiler, "-O2", "-o", target, str(_SOURCE)], capture_output=True, text=True, check=False)
     if done.returncode:
         os.close(descriptor)
         missing = " (tcc and cc need Debian's package libc6-dev)" if ".h" in done.stderr else ""
-        said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        first = next((line for line in said if "error" in line), said[0])
-        raise CompileError(f"load.c did not compile with {compiler}: {first}{missing}", done.stderr)
+        raise CompileError(f"load.c did not compile with {compiler}: {first_error(done)}{missing}", done.stderr)
     os.chmod(target, 0o700)
     # A file that is open for writing is not executed.
     readable = os.open(target, os.O_RDONLY | os.O_CLOEXEC)

@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,22 +24,25 @@ from kmesh_lab.errors import CgroupUnavailable, KernelNotSupported, LabError, No
 from kmesh_lab.kernel.cgroup import LabCgroup
 from kmesh_lab.kernel.libbpf import ProgramLoadOptions, call, libbpf
 from kmesh_lab.kernel.netns import run_in_new
-from kmesh_lab.kernel.proxying import ENVOY_REMEDY, NAT_REMEDY, find_envoy, find_nat
+from kmesh_lab.kernel.proxying import COMPILER_REMEDY, ENVOY_REMEDY, NAT_REMEDY, find_compiler, find_envoy, find_nat
 
 __all__ = ["ALL", "FEATURES", "Feature", "numbers", "probe_all", "require"]
 
 ALL = tuple(range(10))  # the notebooks, by number
 IPV6 = (4, 8, 9)
 CAPTURE = (4, 5, 6)
-SIDECARS = (6, 7)
-PROGRAM_TYPES = {"cgroup_skb": 8, "sock_ops": 13, "sk_msg": 16, "cgroup_sock_addr": 18}
+SIDECARS = (6, 7, 9)
+COMPARISON = (6, 9)
+PROGRAM_TYPES = {"cgroup_skb": 8, "sock_ops": 13, "sk_msg": 16, "raw_tracepoint": 17, "cgroup_sock_addr": 18}
 MAP_TYPES = {"hash": 1, "prog_array": 3, "sockhash": 18, "sk_storage": 24, "ringbuf": 27}
 CGROUP_INET4_CONNECT = 10  # attach type; without one, no cgroup_sock_addr program loads
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+OTHER_USERS = {"CAP_SETGID": 6, "CAP_SETUID": 7}  # Envoy has a user of its own, as in Istio
 RETURN_1 = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)  # r0 = 1; exit
 ROOT_REMEDY = "run as root; in a container, with --privileged or --cap-add SYS_ADMIN, NET_ADMIN and NET_RAW"
 BPF_REMEDY = "leave the user namespace (rootless container) or relax the seccomp profile, which both forbid bpf(2)"
 BCC_REMEDY = "install Debian's python3-bpfcc and link its folder bcc into the venv (`make lab` does both)"
+USER_REMEDY = "run as root; in a container, with --cap-add SETUID and SETGID"
 CGROUP_REMEDY = "`mount -t cgroup2 none DIR`, or `mount -o remount,rw DIR`; in a container, use --privileged"
 
 Outcome = tuple[bool | None, str]  # present or not (None: not allowed to try), and how that was found out
@@ -113,17 +116,22 @@ def require(*names: str) -> None:
                 raise probed.problem()
 
 
-def _root() -> Outcome:
+def _capable(capabilities: Mapping[str, int]) -> Outcome:
     status = Path("/proc/self/status").read_text()
     effective = int(status.partition("CapEff:")[2].split()[0], 16)
-    lacking = [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
+    lacking = [name for name, bit in capabilities.items() if not effective >> bit & 1]
     if lacking:
         return False, f"user {os.geteuid()} lacks {' and '.join(lacking)}"
-    return True, f"this process has {' and '.join(CAPABILITIES)}"
+    return True, f"this process has {' and '.join(capabilities)}"
 
 
 def _refused(error: Exception) -> Outcome:
-    return (False, str(error)) if _root()[0] else (None, "not tried: run as root")
+    return (False, str(error)) if _capable(CAPABILITIES)[0] else (None, "not tried: run as root")
+
+
+def _other_users() -> Outcome:
+    present, how = _capable(OTHER_USERS)
+    return (True, how) if present else _refused(NotPrivileged(how))
 
 
 def _bcc() -> Outcome:
@@ -251,9 +259,9 @@ def _bpf_link() -> Outcome:
     return _bpf(attempt, "attaching a program to a cgroup of its own")
 
 
-def _program(kind: str, config: str, since: str) -> Feature:
+def _program(kind: str, config: str, since: str, needed_by: tuple[int, ...] = ALL) -> Feature:
     attempt = partial(_probe_type, "libbpf_probe_bpf_prog_type", PROGRAM_TYPES[kind], "loading an empty one")
-    return Feature(f"{kind} programs", ALL, attempt, config, since)
+    return Feature(f"{kind} programs", needed_by, attempt, config, since)
 
 
 def _map(kind: str, config: str, since: str) -> Feature:
@@ -267,7 +275,7 @@ def _call(name: str, number: int, kind: str, since: str) -> Feature:
 
 # A node loads all its programs with all their maps, so every notebook needs what any of them uses.
 FEATURES = (
-    Feature("root privileges", ALL, _root, remedy=ROOT_REMEDY, error=NotPrivileged),
+    Feature("root privileges", ALL, partial(_capable, CAPABILITIES), remedy=ROOT_REMEDY, error=NotPrivileged),
     Feature("bcc", ALL, _bcc, remedy=BCC_REMEDY, error=LabError),
     Feature("libbpf.so.1", ALL, _libbpf, remedy="install Debian's libbpf1", error=LabError),
     Feature("writable cgroup2", ALL, _cgroup2, "CONFIG_CGROUPS", "4.5", CGROUP_REMEDY, CgroupUnavailable),
@@ -297,4 +305,7 @@ FEATURES = (
     Feature("bpf_link on cgroups", ALL, _bpf_link, "CONFIG_CGROUP_BPF", "5.7"),
     Feature("Envoy", SIDECARS, partial(_found, find_envoy), remedy=ENVOY_REMEDY, error=LabError),
     Feature("iptables REDIRECT", SIDECARS, partial(_found, find_nat), remedy=NAT_REMEDY, error=LabError),
+    Feature("a user for Envoy", SIDECARS, _other_users, remedy=USER_REMEDY, error=NotPrivileged),
+    _program("raw_tracepoint", "CONFIG_BPF_EVENTS", "4.17", COMPARISON),
+    Feature("C compiler", COMPARISON, partial(_found, find_compiler), remedy=COMPILER_REMEDY, error=LabError),
 )

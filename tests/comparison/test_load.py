@@ -16,6 +16,7 @@ from kmesh_lab.comparison import load
 from kmesh_lab.comparison.load import SERVER_PORT, path_cpu, reserved_cpu
 from kmesh_lab.comparison.paths import PATHS, Lane, open_lane
 from kmesh_lab.errors import CompileError, LabError
+from kmesh_lab.kernel import proxying
 from tests.lab.outside import Machine, run_owner
 
 pytestmark = pytest.mark.root
@@ -85,7 +86,7 @@ def test_an_answer_that_is_not_the_servers_is_wrong(lane: Lane) -> None:
 @pytest.mark.parametrize("compiler", ["gcc", "clang", "tcc"])
 def test_every_compiler_will_do(compiler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shutil.which(compiler), "apt.txt names tcc and clang; gcc comes with them"
-    monkeypatch.setattr(load, "_COMPILERS", (compiler,))
+    monkeypatch.setattr(proxying, "_COMPILERS", (compiler,))
     load._compiled.cache_clear()
     load.system_calls.cache_clear()
 
@@ -95,9 +96,9 @@ def test_every_compiler_will_do(compiler: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_a_compiler_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "_COMPILERS", ("no-such-compiler",))
+    monkeypatch.setattr(proxying, "_COMPILERS", ("no-such-compiler",))
 
-    with pytest.raises(LabError, match="install Debian's package tcc"):
+    with pytest.raises(LabError, match="install Debian's packages tcc and libc6-dev"):
         load._compiled.__wrapped__()
 
 

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -241,6 +242,39 @@ def test_packet_sockets_need_net_raw() -> None:
     states, _ = report("setpriv", "--bounding-set=-net_raw", "--inh-caps=-net_raw")
     assert states["packet sockets"] == ("None", "not tried: run as root, in a container with --cap-add NET_RAW")
     assert states["root privileges"][0] == "True"
+
+
+def test_envoy_needs_another_user() -> None:
+    states, raised = report("setpriv", "--bounding-set=-setuid", "--inh-caps=-setuid", names="'a user for Envoy'")
+    assert states["a user for Envoy"] == ("False", "user 0 lacks CAP_SETUID")
+    assert states["root privileges"][0] == "True"
+    assert "with --cap-add SETUID and SETGID. Needed by notebooks 06, 07, 09;" in raised
+
+
+def test_a_missing_compiler_says_which_packages_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LabError, match=r"C compiler: there is no cc, clang or tcc here; install Debian's packages tcc"):
+        require("C compiler")
+
+
+def test_a_compiler_without_headers_is_not_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tcc = tmp_path / "tcc"
+    tcc.write_text(f'#!/bin/sh\nexec {shutil.which("tcc")} -nostdinc "$@"\n')
+    tcc.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}")
+    with pytest.raises(LabError, match=r"include file 'stdio.h' not found.*libc6-dev"):
+        require("C compiler")
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", "tcc"])
+def test_looking_for_a_compiler_replaces_no_file(
+    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ("cc" if compiler == "gcc" else compiler)).symlink_to(str(shutil.which(compiler)))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    before = os.stat(os.devnull)
+    require("C compiler")
+    assert os.stat(os.devnull).st_ino == before.st_ino  # tcc -o /dev/null would replace it
 
 
 def test_notebooks_are_numbered_as_their_files_are() -> None:
