@@ -29,7 +29,7 @@ notebooks: .venv/run.stamp ## execute the notebooks and keep their outputs; NOTE
 	@for nb in $(NOTEBOOK); do echo "$$nb"; .venv/bin/kmesh-lab run --save "$$nb"; done
 
 test: lint bpf ## lint, plain BPF build, every test
-	@rc=0; .venv/bin/pytest --numprocesses 2 --dist loadfile --reruns 2 --junitxml build/pytest.xml || rc=$$?; \
+	@rc=0; .venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 2 --junitxml build/pytest.xml || rc=$$?; \
 	grep -om1 'skipped="[0-9]*"' build/pytest.xml | tr -d '"'; exit $$rc
 
 lint: .venv/dev.stamp ## style, types, direction of imports

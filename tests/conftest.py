@@ -6,10 +6,24 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kmesh_lab.kernel import cgroup, warden
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`make test`: a file goes to one worker, and all of tests/browser to one together, for one JupyterLab."""
+    from xdist.scheduler import LoadFileScheduling  # here, because one test needs it as little as `make image-check`
+
+    class OneJupyterLab(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "tests/browser" if file.startswith("tests/browser/") else file
+
+    return OneJupyterLab(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
