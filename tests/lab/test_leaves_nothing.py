@@ -168,7 +168,9 @@ def files_of(processes: Iterable[int]) -> list[str]:
 
 def test_ctrl_c_in_the_terminal_ends_the_owner_and_leaves_nothing(owned_by, machine: Machine) -> None:
     made = textwrap.indent(f"{MAKE}\nimport signal; signal.pause()", "    ")
-    code = f"try:\n{made}\nexcept KeyboardInterrupt:\n    print('interrupted')"
+    # What a shell starts in the background ignores SIGINT, and whoever runs the tests may have been started so.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}\ntry:\n{made}\nexcept KeyboardInterrupt:\n    print('interrupted')"
     with owned_by(code) as owner:
         assert owner.stdout
         assert owner.stdout.readline() == "ready\n"
