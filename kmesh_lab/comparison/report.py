@@ -116,7 +116,8 @@ def _notes(comparison: Comparison) -> str:
         f"{comparison.noise}. All of a path runs on one CPU; a window is dropped when others had more than 12 % of it.",
         "keep: one connection for all requests; new: a connection for each. CPU time is that of every thread on the "
         f"path, softirqs included{_softirqs(comparison)}.",
-        "A difference is shown when every round says so and the median is more than 5 % away from direct.",
+        "A difference is shown when every round says so and the median is more than 5 % away from direct; with fewer "
+        "than six rounds, each of them is.",
     ]
     return "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>"
 

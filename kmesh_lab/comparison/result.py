@@ -20,7 +20,7 @@ Figure = Literal["cpu", "p50"]
 
 WORDS: Mapping[How, str] = {"keep": "over a kept connection", "new": "with a new connection"}
 
-_FEWEST = 3  # pairs, below which nothing is said
+_FEWEST, _MANY = 3, 6  # pairs, below which nothing is said; from which it is no chance that all are on one side
 _MARGIN = 0.05  # what two runs of the same path can differ by here
 _VALUES: Mapping[Figure, Callable[[Window], float]] = {"cpu": lambda at: at.whole, "p50": lambda at: at.p50}
 
@@ -30,7 +30,8 @@ class Ratio:
     """A path divided by direct, round by round, so that what is compared was seconds apart.
 
     ``shown`` says whether there is a difference: every single pair is on the same side of 1, and the median is more
-    than 5 % away from it. With fewer than three pairs nothing is shown, and ``str`` says that it was too noisy.
+    than 5 % away from it. Fewer than six pairs are on one side by chance too often, so each of them must be that far
+    away. With fewer than three nothing is shown, and ``str`` says that it was too noisy.
     """
 
     pairs: tuple[float, ...]
@@ -45,8 +46,10 @@ class Ratio:
         """Whether the path differs from direct."""
         if len(self.pairs) < _FEWEST:
             return False
-        one_side = min(self.pairs) > 1 or max(self.pairs) < 1
-        return one_side and abs(self.median - 1) > _MARGIN
+        below, above = max(self.pairs), min(self.pairs)
+        if len(self.pairs) >= _MANY:
+            return (above > 1 or below < 1) and abs(self.median - 1) > _MARGIN
+        return above > 1 + _MARGIN or below < 1 - _MARGIN
 
     def __str__(self) -> str:
         if len(self.pairs) < _FEWEST:

