@@ -59,7 +59,7 @@ bench: .venv/dev.stamp ## the README's numbers
 html: .venv/run.stamp ## the notebooks with their outputs as HTML that needs no network, and slides, in build/html
 	@.venv/bin/python docs/export/export.py build/html
 
-image-check: ## build the container image and try it: check, kernel tests, notebook 01, JupyterLab
+image-check: ## build the container image and try it: check, kernel tests, every notebook, JupyterLab
 	@docker info >/dev/null 2>&1 || $(MAKE) apt-image-check
 	@/usr/bin/python3 tests/image_check.py
 

@@ -3,15 +3,16 @@
  * Whom the instruments watch, and when.
  *
  * The process that has row 0 opens and closes the gate with the system call KL_MARK, which does nothing else (getppid);
- * so what is seen begins and ends where that process says, whatever else happens on the machine. The number of the system
- * call is given with -D, because it differs between architectures.
+ * so what is seen begins and ends where that process says, whatever else happens on the machine. comparison/counting.py
+ * says with -D what differs: KL_MARK between architectures; KL_PIDNS_DEV and KL_PIDNS_INO, the PID namespace in which the
+ * processes have the numbers that we are told, between the machine and each container.
  */
 #ifndef KL_GATE_H
 #define KL_GATE_H
 
 #include "../include/bcc.h"
 
-BPF_HASH(kl_watched, u32, u32, 64); /* process → its row */
+BPF_HASH(kl_watched, u32, u32, 64); /* process, as its PID namespace calls it → its row */
 BPF_ARRAY(kl_gate, u32, 1);
 
 static __always_inline bool gate_is_open(void)
@@ -22,9 +23,18 @@ static __always_inline bool gate_is_open(void)
 	return gate && *gate;
 }
 
+/* 0 for a process of another PID namespace. For tracepoints: before Linux 6.10 cgroup_skb has no such helper. */
+static __always_inline u32 current_process(void)
+{
+	struct bpf_pidns_info here = {};
+
+	bpf_get_ns_current_pid_tgid(KL_PIDNS_DEV, KL_PIDNS_INO, &here, sizeof(here));
+	return here.tgid;
+}
+
 static __always_inline u32 *row_of_current(void)
 {
-	u32 process = bpf_get_current_pid_tgid() >> 32;
+	u32 process = current_process();
 
 	return kl_watched.lookup(&process);
 }

@@ -41,8 +41,9 @@ struct kl_event {
 	u64 cookie;
 	s64 ret;
 	u64 arg[3];
-	u32 process;
+	u32 process; /* as the first PID namespace calls it */
 	u32 thread;
+	u32 watched; /* the process as kl_watched calls it, where a tracepoint says so; 0: one of another namespace */
 	u32 kind;
 	u32 number; /* of the system call; of a segment, its TCP flags */
 	u32 saddr;  /* NET */
@@ -51,6 +52,7 @@ struct kl_event {
 	u32 dport;
 	u32 length; /* of the payload */
 	u32 kept;   /* bytes of data */
+	u32 unused; /* to a multiple of eight bytes */
 	u8 data[KL_DATA];
 };
 
@@ -126,6 +128,7 @@ static __always_inline struct kl_event *begin_call(u32 kind, u64 registers, u64 
 
 	if (!event)
 		return NULL;
+	event->watched = current_process();
 	event->number = number;
 	event->arg[0] = register_at(registers, KL_ARG0);
 	event->arg[1] = register_at(registers, KL_ARG1);
@@ -179,8 +182,10 @@ int record_sched_switch(struct bpf_raw_tracepoint_args *ctx)
 	if (bpf_get_smp_processor_id() != KL_CPU || !gate_is_open())
 		return 0;
 	event = begin(KL_SWITCH);
-	if (event)
-		kl_events.ringbuf_submit(event, 0);
+	if (!event)
+		return 0;
+	event->watched = current_process();
+	kl_events.ringbuf_submit(event, 0);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.program import BPF_DIR, Link, Module
 from kmesh_lab.lab import Pod
 
-__all__ = ["Counter", "Counts", "tcp_counters"]
+__all__ = ["Counter", "Counts", "gate_switches", "tcp_counters"]
 
 _FIRST = 50  # requests that are not counted: every worker of a proxy opens the connections that it keeps
 _SETTLE = 0.01  # seconds for the last FIN of a run
@@ -47,8 +48,7 @@ class Counter:
     """
 
     def __init__(self) -> None:
-        mark = next(number for number, name in system_calls().items() if name == "getppid")
-        self._module = Module(BPF_DIR / "watch" / "count.c", {"KL_MARK": mark, "KL_CPU": path_cpu()})
+        self._module = Module(BPF_DIR / "watch" / "count.c", gate_switches())
         self._links: list[Link] = []
         try:
             for name in self._module.sections:
@@ -124,6 +124,20 @@ class Counter:
         for link in self._links:
             link.close()
         self._module.close()
+
+
+def gate_switches() -> dict[str, int]:
+    """The ``-D`` switches of bpf/watch/gate.h: the mark, the CPU of the path, and our PID namespace.
+
+    In a container the kernel's own numbers of processes are not those that we know them by.
+    """
+    namespace = os.stat("/proc/self/ns/pid")
+    return {
+        "KL_MARK": next(number for number, name in system_calls().items() if name == "getppid"),
+        "KL_CPU": path_cpu(),
+        "KL_PIDNS_DEV": os.major(namespace.st_dev) << 20 | os.minor(namespace.st_dev),  # as the kernel has it inside
+        "KL_PIDNS_INO": namespace.st_ino,
+    }
 
 
 def tcp_counters(pod: Pod) -> dict[str, int]:

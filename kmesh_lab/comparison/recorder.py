@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Self
+from typing import Any, Self
 
-from kmesh_lab.comparison.load import How, Run, path_cpu, system_calls
+from kmesh_lab.comparison.counting import gate_switches
+from kmesh_lab.comparison.load import How, Run, system_calls
 from kmesh_lab.comparison.paths import Lane
 from kmesh_lab.datapath.rows import Address
 from kmesh_lab.errors import KernelNotSupported, LabError
@@ -43,7 +44,10 @@ _PAUSE = 3  # ms after the answer, in which the path closes its connections
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One record of ``kl_events``; see bpf/watch/record.c for what each kind sets. ``time`` is in ns, of the kernel."""
+    """One record of ``kl_events``; see bpf/watch/record.c for what each kind sets. ``time`` is in ns, of the kernel.
+
+    ``process`` is 0 if it is not one of this PID namespace.
+    """
 
     kind: int
     time: int
@@ -71,8 +75,7 @@ class Recorder:
             raise KernelNotSupported(f"no recording on {platform.machine()}: its registers are not known to the lab")
         self.lane, self._stack = lane, ExitStack()
         numbers = {name: number for number, name in system_calls().items()}
-        defines = {"KL_MARK": numbers["getppid"], "KL_CPU": path_cpu(), **registers}
-        module = self._module = Module(BPF_DIR / "watch" / "record.c", defines)
+        module = self._module = Module(BPF_DIR / "watch" / "record.c", gate_switches() | registers)
         self._stack.callback(module.close)
         try:
             self._fill("kl_calls", {numbers[name]: kind for name, kind in _CALLS.items() if name in numbers})
@@ -99,27 +102,14 @@ class Recorder:
         run = client.run(how, *target, count=1, pause=_PAUSE)
         if run.wrong:
             raise LabError(f"path {self.lane.path.name!r}: the answer was wrong")
-        events = [self._event(record) for record in self._ring.drain()]
+        layout = self._module.layouts["kl_events"][1]
+        records = [layout.unpack(record) for record in self._ring.drain()]
+        # A segment is reported with the number that the process has in the first PID namespace, not in a container's.
+        known = {fields["process"]: fields["watched"] for fields in records if fields["watched"]}
+        events = [_event(fields, known.get(fields["process"], 0)) for fields in records]
         if lost := self._lost():
             raise LabError(f"path {self.lane.path.name!r}: {lost} events found the ring buffer full; record again")
         return run, sorted(events, key=lambda event: event.time)
-
-    def _event(self, record: bytes) -> Event:
-        fields = self._module.layouts["kl_events"][1].unpack(record)
-        return Event(
-            kind=fields["kind"],
-            time=fields["ktime_ns"],
-            process=fields["process"],
-            thread=fields["thread"],
-            number=fields["number"],
-            ret=fields["ret"],
-            arguments=fields["arg"],
-            cookie=fields["cookie"],
-            source=(_ip(fields["saddr"]), fields["sport"]),
-            destination=(_ip(fields["daddr"]), fields["dport"]),
-            length=fields["length"],
-            data=bytes(fields["data"][: fields["kept"]]),
-        )
 
     def _fill(self, name: str, rows: Mapping[int, int]) -> None:
         key, value = self._module.layouts[name]
@@ -144,3 +134,20 @@ class Recorder:
 
 def _ip(word: int) -> IPv4Address:
     return IPv4Address(word.to_bytes(4, "little"))
+
+
+def _event(fields: Mapping[str, Any], process: int) -> Event:
+    return Event(
+        kind=fields["kind"],
+        time=fields["ktime_ns"],
+        process=process,
+        thread=fields["thread"],
+        number=fields["number"],
+        ret=fields["ret"],
+        arguments=fields["arg"],
+        cookie=fields["cookie"],
+        source=(_ip(fields["saddr"]), fields["sport"]),
+        destination=(_ip(fields["daddr"]), fields["dport"]),
+        length=fields["length"],
+        data=bytes(fields["data"][: fields["kept"]]),
+    )

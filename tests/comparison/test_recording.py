@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -131,3 +134,29 @@ def test_a_machine_whose_registers_are_not_known_is_told(monkeypatch: pytest.Mon
 def test_an_unknown_path_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown path 'sidecar': expected direct, kernel"):
         follow("sidecar")
+
+
+IN_A_CONTAINER = """
+from kmesh_lab.comparison import follow
+from kmesh_lab.comparison.counting import Counter
+from kmesh_lab.comparison.paths import PATHS, open_lane
+
+recording = follow("kernel")
+print([recording.calls, {moment.actor for moment in recording.moments if moment.kind in ("send", "receive")}])
+with open_lane(PATHS["direct"]) as lane:
+    counter = Counter()
+    print(counter.count(lane, "keep", 20).syscalls)
+    counter.close()
+"""
+
+
+def test_where_processes_have_other_numbers_than_the_kernels_own_the_same_is_recorded_and_counted(
+    kernel: Recording,
+) -> None:
+    apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    done = subprocess.run([*apart, sys.executable, "-c", IN_A_CONTAINER], capture_output=True, text=True, check=True)
+
+    (calls, actors), counted = map(ast.literal_eval, done.stdout.splitlines())
+    assert calls == kernel.calls
+    assert {"client", "server"} <= actors
+    assert counted == {"client": 2, "server": 3}
