@@ -195,9 +195,11 @@ def _locks(lock: socket.socket, cpu: int) -> bool:
 
 def keep_on_path(pid: int) -> None:
     """Have all threads of a proxy run where the client and the server run, and before other work of the machine."""
-    for thread in os.listdir(f"/proc/{pid}/task"):
-        os.sched_setaffinity(int(thread), {path_cpu()})
-        with suppress(PermissionError):  # the ratios hold without it
+    owner = os.stat(f"/proc/{pid}").st_uid  # who may do it also in a container without SYS_NICE
+    command = ["taskset", "--all-tasks", "--cpu-list", "--pid", str(path_cpu()), str(pid)]
+    subprocess.run(command, user=owner, stdout=subprocess.DEVNULL, check=True)
+    with suppress(PermissionError):  # the ratios hold without it
+        for thread in os.listdir(f"/proc/{pid}/task"):
             os.setpriority(os.PRIO_PROCESS, int(thread), _NICE)
     with suppress(OSError):  # a kernel without autogroups; a session is one
         Path(f"/proc/{pid}/autogroup").write_text(str(_NICE))

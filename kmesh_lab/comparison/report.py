@@ -13,7 +13,8 @@ from kmesh_lab.display import counted
 
 __all__ = ["html", "picture"]
 
-_LEFT, _BAR, _WIDTH, _STEP, _HEAD = 110, 22, 760, 34, 58
+_BAR, _WIDTH, _STEP, _HEAD = 22, 760, 34, 58
+_LETTER = 8  # px that one of a bold name takes, at most
 _INK, _SOFT, _LINE = "#1f2937", "#4b5563", "#9ca3af"
 _FILL = {
     "client": "#bfdbfe",
@@ -165,7 +166,7 @@ def _table(
 
 
 def _us(value: float) -> str:
-    return f"{value:.1f} µs" if value < 100 else f"{value:.0f} µs"
+    return f"{value:.1f}\xa0µs" if value < 100 else f"{value:.0f}\xa0µs"
 
 
 def _bytes(value: float) -> str:
@@ -213,15 +214,16 @@ def _legend() -> Iterator[str]:
 
 def _bars(comparison: Comparison, how: How, top: float) -> Iterator[str]:
     widest = max((each.cpu(how) for each in comparison.values() if each.times.windows[how]), default=1.0)
-    scale = (_WIDTH - _LEFT - 190) / widest
+    left = 24 + _LETTER * max(len(name) for name in comparison)
+    scale = (_WIDTH - left - 190) / widest
     yield _text(12, top + 14, WORDS[how], f'font-style="italic" fill="{_SOFT}"')
     for number, each in enumerate(comparison.values()):
         y = top + 26 + number * _STEP
         yield _text(12, y + 15, each.name, 'font-weight="bold"')
         if not each.times.windows[how]:
-            yield _text(_LEFT, y + 15, "too noisy")
+            yield _text(left, y + 15, "too noisy")
             continue
-        x = float(_LEFT)
+        x = float(left)
         for kind, value in _shares(each, how):
             fill = "url(#kl-hatch)" if kind == "proxy" else _FILL[kind]
             width = value * scale

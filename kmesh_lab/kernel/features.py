@@ -197,13 +197,13 @@ def _load(kind: str, instructions: bytes, log: ctypes.Array[ctypes.c_char] | Non
     return call("bpf_prog_load", PROGRAM_TYPES[kind], b"kl_probe", b"GPL", instructions, count, ctypes.byref(options))
 
 
-def _found(find: Callable[[], str]) -> Outcome:
+def _found(find: Callable[[], str], remedy: str) -> Outcome:
     try:
         return True, find()
     except NotPrivileged as error:
         return _refused(error)
     except LabError as error:
-        return False, str(error)
+        return False, str(error).removesuffix(f"; {remedy}")  # it has a column of its own
 
 
 def _bpf_call() -> Outcome:
@@ -273,6 +273,10 @@ def _call(name: str, number: int, kind: str, since: str) -> Feature:
     return Feature(f"{name} in {kind}", ALL, partial(_helper, number, kind), "", since)
 
 
+def _tool(name: str, needed_by: tuple[int, ...], find: Callable[[], str], remedy: str) -> Feature:
+    return Feature(name, needed_by, partial(_found, find, remedy), remedy=remedy, error=LabError)
+
+
 # A node loads all its programs with all their maps, so every notebook needs what any of them uses.
 FEATURES = (
     Feature("root privileges", ALL, partial(_capable, CAPABILITIES), remedy=ROOT_REMEDY, error=NotPrivileged),
@@ -303,9 +307,9 @@ FEATURES = (
     _call("msg_push_data", 90, "sk_msg", "5.0"),
     _call("tcp_sock", 96, "cgroup_skb", "5.1"),
     Feature("bpf_link on cgroups", ALL, _bpf_link, "CONFIG_CGROUP_BPF", "5.7"),
-    Feature("Envoy", SIDECARS, partial(_found, find_envoy), remedy=ENVOY_REMEDY, error=LabError),
-    Feature("iptables REDIRECT", SIDECARS, partial(_found, find_nat), remedy=NAT_REMEDY, error=LabError),
+    _tool("Envoy", SIDECARS, find_envoy, ENVOY_REMEDY),
+    _tool("iptables REDIRECT", SIDECARS, find_nat, NAT_REMEDY),
     Feature("a user for Envoy", SIDECARS, _other_users, remedy=USER_REMEDY, error=NotPrivileged),
     _program("raw_tracepoint", "CONFIG_BPF_EVENTS", "4.17", COMPARISON),
-    Feature("C compiler", COMPARISON, partial(_found, find_compiler), remedy=COMPILER_REMEDY, error=LabError),
+    _tool("C compiler", COMPARISON, find_compiler, COMPILER_REMEDY),
 )

@@ -160,3 +160,13 @@ def test_where_processes_have_other_numbers_than_the_kernels_own_the_same_is_rec
     assert calls == kernel.calls
     assert {"client", "server"} <= actors
     assert counted == {"client": 2, "server": 3}
+
+
+def test_sidecars_are_recorded_without_the_capability_to_move_processes_of_other_users() -> None:
+    fewer = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]  # as in a container that is not privileged
+    code = "from kmesh_lab.comparison import follow; print(follow('sidecars http').passed)"
+
+    done = subprocess.run([*fewer, sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.stderr == ""
+    assert done.stdout == "{'Envoy of shop': 1, 'Envoy of inventory': 1}\n"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kmesh_lab.comparison import PATHS, Comparison, Measured, Ratio
+from kmesh_lab.comparison.report import picture
 from kmesh_lab.comparison.timing import Times, Window
 
 
@@ -78,3 +81,11 @@ def test_names_and_reasons_are_text() -> None:
 
     assert not [tag for tag in ("<script>", "<i>", "<u>") if tag in html]
     assert "&lt;script&gt;" in html
+
+
+@pytest.mark.parametrize("name", ["kernel", "a waypoint that is an Envoy"])
+def test_a_bar_begins_where_the_name_of_its_path_ends(name: str) -> None:
+    shown = picture(compared(times(2000, 2000, 2000), name=name))
+
+    bars = [float(x) for x in re.findall(r'<rect x="([\d.]+)" y="\d+" width="[\d.]+" height="22"', shown)]
+    assert min(bars) >= 12 + 7.5 * len(name)

@@ -253,8 +253,12 @@ def test_envoy_needs_another_user() -> None:
 
 def test_a_missing_compiler_says_which_packages_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(LabError, match=r"C compiler: there is no cc, clang or tcc here; install Debian's packages tcc"):
+    with pytest.raises(LabError) as raised:
         require("C compiler")
+    assert str(raised.value) == (
+        "C compiler: there is no cc, clang or tcc here; install Debian's packages tcc and libc6-dev. "
+        "Needed by notebooks 06, 09; `kmesh-lab check` lists the rest."
+    )
 
 
 def test_a_compiler_without_headers_is_not_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,11 +270,11 @@ def test_a_compiler_without_headers_is_not_enough(tmp_path: Path, monkeypatch: p
         require("C compiler")
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "clang", "tcc"])
+@pytest.mark.parametrize("compiler", ["clang", "tcc"])
 def test_looking_for_a_compiler_replaces_no_file(
     compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / ("cc" if compiler == "gcc" else compiler)).symlink_to(str(shutil.which(compiler)))
+    (tmp_path / compiler).symlink_to(str(shutil.which(compiler)))
     monkeypatch.setenv("PATH", str(tmp_path))
     before = os.stat(os.devnull)
     require("C compiler")
