@@ -12,12 +12,14 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +102,9 @@ class Hub:
         self.log = folder / "log"
         with self.log.open("w") as log:
             command = [str(BIN / "jupyterhub"), "-f", str(config)]
-            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
 
     async def request(self, path: str, method: str = "GET", body: Any = None, token: str = "") -> HTTPResponse:
         headers = {"Authorization": f"token {token or self.token}"}
@@ -224,6 +228,8 @@ def main() -> int:
         finally:
             hub.process.terminate()
             hub.process.wait(timeout=30)
+            with suppress(ProcessLookupError):
+                os.killpg(hub.process.pid, signal.SIGTERM)  # the proxy, if the hub could not end it
     from kmesh_lab.kernel.cgroup import abandoned
 
     print("the hub has ended; nothing is left" if not abandoned() else f"left behind: {abandoned()}")
