@@ -28,18 +28,21 @@ endif
 notebooks: .venv/run.stamp ## execute the notebooks and keep their outputs; NOTEBOOK=path for one
 	@for nb in $(NOTEBOOK); do echo "$$nb"; .venv/bin/kmesh-lab run --save "$$nb"; done
 
-test: lint bpf ## lint, plain BPF build, every test
+# The two that take longest to install do so at the same time.
+test: ## lint, plain BPF build, every test
+	@$(MAKE) --jobs=2 .venv/dev.stamp apt-test
+	@$(MAKE) lint bpf
 	@rc=0; .venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 2 --junitxml build/pytest.xml || rc=$$?; \
 	grep -om1 'skipped="[0-9]*"' build/pytest.xml | tr -d '"'; exit $$rc
 
-lint: .venv/dev.stamp ## style, types, direction of imports
+lint: .venv/dev.stamp | apt-test ## style, types, direction of imports
 	.venv/bin/ruff check --quiet
 	.venv/bin/ruff format --check --quiet
 	@echo 'clang-format --dry-run bpf' && clang-format --dry-run -Werror $(BPF_SOURCES)
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
-fmt: .venv/dev.stamp ## format Python, notebooks and C
+fmt: .venv/dev.stamp | apt-test ## format Python, notebooks and C
 	@.venv/bin/ruff check --quiet --fix --exit-zero
 	@.venv/bin/ruff format
 	@clang-format -i $(BPF_SOURCES)
@@ -53,7 +56,7 @@ build/sendmsg_proxy_v2.o: bpf/sendmsg.c | apt-test # for waypoints that are stoc
 	clang $(BPF_FLAGS) -DKL_PROXY_V2 -MMD -MP -c $< -o $@
 -include $(BPF_OBJECTS:.o=.d)
 
-bench: .venv/dev.stamp ## the README's numbers
+bench: .venv/dev.stamp | apt-test ## the README's numbers
 	@.venv/bin/python -m benchmarks
 
 html: .venv/run.stamp ## the notebooks with their outputs as HTML that needs no network, and slides, in build/html
@@ -86,6 +89,7 @@ clean: ## remove what labs left on this machine, the venv, build/ and all caches
 	@find . \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune -exec rm -rf {} +
 	@rm -rf build .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
+apt-test: | apt-run # one apt-get at a time
 # The packages of one part of apt.txt; apt is called only when dpkg misses one. No `grep -q` behind apt-cache: it stops
 # reading at the first match, and with pipefail the apt-cache that still writes would count as "there is no such package".
 apt-%:
@@ -108,7 +112,7 @@ define install_python
 endef
 .venv/run.stamp: requirements.lock pyproject.toml | apt-run
 	$(install_python)
-.venv/dev.stamp: requirements-dev.lock pyproject.toml | apt-run apt-test
+.venv/dev.stamp: requirements-dev.lock pyproject.toml | apt-run
 	$(install_python)
 # A venv of its own for the hub, because nothing else here needs it.
 build/hub.stamp: requirements.lock deploy/jupyterhub/requirements.txt | apt-run

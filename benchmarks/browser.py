@@ -25,6 +25,7 @@ __all__ = ["REPOSITORY", "Notebook", "Server", "chromium", "jupyterlab", "notebo
 
 REPOSITORY = Path(__file__).parents[1]
 SCREENSHOTS = REPOSITORY / "build" / "screenshots"
+KEEP_SCREENSHOTS = "SCREENSHOTS" in os.environ  # they take a minute: JupyterLab changes its theme for each
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -166,27 +167,33 @@ class Notebook:
         return "\n".join(self.page.locator(".jp-Notebook .jp-OutputArea-output").all_inner_texts())
 
     def screenshot(self, name: str) -> None:
-        """Keep a picture of the page as a build artefact."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
+        """Keep a picture of the page, if whoever runs this has set SCREENSHOTS."""
+        if KEEP_SCREENSHOTS:
+            SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
 
     def ask(self, code: str) -> str:
         """What ``str(code)`` is in the notebook's kernel."""
         return str(self.page.evaluate(_ASK, code))
 
-    def pictures(self, shown: Locator, name: str) -> None:
-        """Keep a picture of one part of the page in both themes; the light one stays."""
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    def themes(self) -> Iterator[str]:
+        """Change to "Dark" and then to "Light", which stays; each is there when it is yielded."""
         for theme in ("Dark", "Light"):
             self.page.evaluate(
                 "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${theme}`})",
                 theme,
             )
-            self.page.wait_for_function(
-                "light => document.body.dataset.jpThemeLight === light", arg=str(theme == "Light").lower()
-            )
-            self.page.wait_for_timeout(500)  # the new style sheet
-            shown.screenshot(path=str(SCREENSHOTS / f"{name}-{theme.lower()}.png"))
+            light = str(theme == "Light").lower()
+            self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
+            self.page.wait_for_timeout(700)  # the style sheet, and the transitions
+            yield theme
+
+    def pictures(self, shown: Locator, name: str) -> None:
+        """Keep a picture of one part of the page in both themes, if whoever runs this has set SCREENSHOTS."""
+        if KEEP_SCREENSHOTS:
+            SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+            for theme in self.themes():
+                shown.screenshot(path=str(SCREENSHOTS / f"{name}-{theme.lower()}.png"))
 
     def close(self) -> None:
         """End the kernel and close the notebook; the page stays for the next one unless something is wrong with it."""

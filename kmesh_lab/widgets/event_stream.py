@@ -154,12 +154,13 @@ class EventStream(View):
 
     def _heard(self, content: Any) -> None:
         if isinstance(content, dict):
-            self._message = content.pop("message", 0)
+            message = content.pop("message", 0)
             self._error = ""
             try:
                 super()._heard(content)
             except (LabError, TypeError, ValueError) as error:
                 self._error = str(error)
+            self._message = message  # not earlier: the feed draws meanwhile, as if nothing had been asked for
             self._draw()  # at least to say that it was heard
 
     def on_open(self) -> None:

@@ -142,7 +142,7 @@ class LocalityPanel(View):
 
     def _heard(self, content: Any) -> None:
         if isinstance(content, dict):
-            self._message = content.pop("message", 0)
+            self._message = content.pop("message", 0)  # at once: a run takes seconds, and shows how it goes
             super()._heard(content)
             self._draw()  # at least to say that it was heard
 

@@ -94,9 +94,10 @@ class MapInspector(LiveView):
 
     def _heard(self, content: Any) -> None:
         if isinstance(content, dict):
-            self._message = content.pop("message", 0)
+            message = content.pop("message", 0)
             with self._errors_shown(str(content.get("key", ""))):
                 super()._heard(content)
+            self._message = message  # not earlier: the feed draws meanwhile, with the answer to another message
             self._draw()
 
     def on_show(self, table: str, search: str, page: int) -> None:

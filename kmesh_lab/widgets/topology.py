@@ -97,9 +97,10 @@ class Topology(LiveView):
 
     def _heard(self, content: Any) -> None:
         if isinstance(content, dict):
-            self._message = content.pop("message", 0)
+            message = content.pop("message", 0)
             with suppress(TypeError):  # a message with other fields than the page sends
                 super()._heard(content)
+            self._message = message  # not earlier: the feed draws meanwhile, as if nothing had been asked for
             self._draw()
 
     def on_show(self, pod: str) -> None:

@@ -165,19 +165,9 @@ def test_names_are_text(open_cells: OpenCells) -> None:
     assert (notebook.outside, notebook.errors) == ([], [])
 
 
-def faint(notebook: Notebook, view: Locator) -> dict[str, list[str]]:
+def faint(notebook: Notebook, *views: Locator) -> dict[str, list[str]]:
     """What is hard to read, by theme; the light theme stays."""
-    found = {}
-    for theme in ("Dark", "Light"):
-        notebook.page.evaluate(
-            "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme: `JupyterLab ${theme}`})",
-            theme,
-        )
-        light = str(theme == "Light").lower()
-        notebook.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
-        notebook.page.wait_for_timeout(700)  # the style sheet, and the transitions
-        found[theme] = view.evaluate(FAINT)
-    return found
+    return {theme: [text for view in views for text in view.evaluate(FAINT)] for theme in notebook.themes()}
 
 
 def test_text_can_be_read_in_both_themes(open_cells: OpenCells) -> None:

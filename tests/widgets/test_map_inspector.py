@@ -193,6 +193,18 @@ def test_a_row_that_changed_meanwhile_is_not_overwritten(day: Shop) -> None:
     assert day.inspector.frame["answer"]["text"] == "this row is not there any more"
 
 
+def test_a_picture_taken_before_the_answer_is_there_does_not_pass_for_the_answer(
+    day: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    monkeypatch.setattr(day.inspector, "on_edit", lambda **_: drawn.append(day.inspector._frame()["heard"]))
+
+    day.inspector._heard({"do": "edit", "key": "", "message": 7})
+
+    assert drawn == [0]
+    assert day.inspector.frame["heard"] == 7
+
+
 def test_nonsense_from_the_page_is_an_answer_and_no_traceback(day: Shop) -> None:
     for wish in (
         {"do": "show", "table": "nothing", "search": "", "page": 1},
