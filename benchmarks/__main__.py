@@ -38,7 +38,7 @@ def without_browser() -> str:
     if importlib.util.find_spec("playwright") is None:
         return "Playwright is not installed; `make .venv/dev.stamp` installs it"
     if not Path(CHROMIUM).is_file():
-        return f"there is no Chromium at {CHROMIUM}; `make .venv/dev.stamp` installs Debian's"
+        return f"there is no Chromium at {CHROMIUM}; `make apt-test` installs Debian's"
     return ""
 
 
