@@ -2,6 +2,7 @@
 
 A probe does the smallest real thing (load two instructions, make a map, attach to a cgroup of its own) and leaves
 nothing behind. Where it is not allowed to try, it says so, instead of "absent". `FEATURES` is the one list.
+Over 300 lines, because a feature and the way in which it is probed are read together.
 """
 
 from __future__ import annotations
