@@ -197,7 +197,9 @@ def keep_on_path(pid: int) -> None:
     """Have all threads of a proxy run where the client and the server run, and before other work of the machine."""
     owner = os.stat(f"/proc/{pid}").st_uid  # who may do it also in a container without SYS_NICE
     command = ["taskset", "--all-tasks", "--cpu-list", "--pid", str(path_cpu()), str(pid)]
-    subprocess.run(command, user=owner, stdout=subprocess.DEVNULL, check=True)
+    done = subprocess.run(command, user=owner, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabError(f"process {pid} was not moved to CPU {path_cpu()}: {done.stderr.strip()}")
     with suppress(PermissionError):  # the ratios hold without it
         for thread in os.listdir(f"/proc/{pid}/task"):
             os.setpriority(os.PRIO_PROCESS, int(thread), _NICE)

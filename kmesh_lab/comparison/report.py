@@ -214,7 +214,7 @@ def _legend() -> Iterator[str]:
 
 def _bars(comparison: Comparison, how: How, top: float) -> Iterator[str]:
     widest = max((each.cpu(how) for each in comparison.values() if each.times.windows[how]), default=1.0)
-    left = 24 + _LETTER * max(len(name) for name in comparison)
+    left = min(24 + _LETTER * max(len(name) for name in comparison), _WIDTH // 2)
     scale = (_WIDTH - left - 190) / widest
     yield _text(12, top + 14, WORDS[how], f'font-style="italic" fill="{_SOFT}"')
     for number, each in enumerate(comparison.values()):

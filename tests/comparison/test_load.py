@@ -102,6 +102,15 @@ def test_without_a_compiler_the_error_says_what_to_install(monkeypatch: pytest.M
         load._compiled.__wrapped__()
 
 
+def test_a_process_that_cannot_be_moved_is_a_failure_of_its_path_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "path_cpu", lambda: 4095)  # no machine of a learner has so many
+
+    with pytest.raises(
+        LabError, match=rf"process {os.getpid()} was not moved to CPU 4095: taskset: .*Invalid argument"
+    ):
+        load.keep_on_path(os.getpid())
+
+
 def test_c_that_does_not_compile_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "load.c"
     broken.write_text("int main(void) { return nothing; }\n")

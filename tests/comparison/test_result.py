@@ -89,3 +89,11 @@ def test_a_bar_begins_where_the_name_of_its_path_ends(name: str) -> None:
 
     bars = [float(x) for x in re.findall(r'<rect x="([\d.]+)" y="\d+" width="[\d.]+" height="22"', shown)]
     assert min(bars) >= 12 + 7.5 * len(name)
+
+
+def test_half_of_the_picture_is_for_the_bars_however_long_a_name_is() -> None:
+    shown = picture(compared(times(2000, 2000, 2000), name="a path " * 30))
+
+    widths = [float(width) for width in re.findall(r'<rect x="[\d.]+" y="\d+" width="(-?[\d.]+)" height="22"', shown)]
+    assert len(widths) == 8  # of client and server, of two paths, kept and new
+    assert min(widths) > 10

@@ -138,6 +138,21 @@ def test_the_page_pauses_at_the_event_that_it_has_shown(day: Shop) -> None:
     assert len(stream.frame["rows"]) == 4
 
 
+def test_a_picture_drawn_while_a_message_is_handled_does_not_say_that_it_was(
+    day: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, drawn = EventStream(day.lab), list[int]()
+
+    def handle(**_: Any) -> None:
+        stream._draw()
+        drawn.append(stream.frame["heard"])
+
+    monkeypatch.setattr(stream, "on_pause", handle)
+    stream._heard({"do": "pause", "message": 7})
+
+    assert (drawn, stream.frame["heard"]) == ([0], 7)
+
+
 def test_records_that_found_the_ring_full_are_counted_and_said_in_words(day: Shop) -> None:
     stream = EventStream(day.lab)
 

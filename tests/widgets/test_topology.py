@@ -79,6 +79,21 @@ def test_a_run_draws_every_connection_it_made_and_who_was_chosen(day: Shop, view
     assert threads() == 0
 
 
+def test_a_picture_drawn_while_a_message_is_handled_does_not_say_that_it_was(
+    view: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+
+    def handle(**_: object) -> None:
+        view._draw()
+        drawn.append(view.frame["heard"])
+
+    monkeypatch.setattr(view, "on_show", handle)
+    view._heard({"do": "show", "message": 7})
+
+    assert (drawn, view.frame["heard"]) == ([0], 7)
+
+
 def test_a_connection_that_is_closed_stays_in_the_picture_of_its_run_and_leaves_the_next(
     day: Shop, view: Topology
 ) -> None:
