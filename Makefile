@@ -14,6 +14,9 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 lab: .venv/run.stamp ## install what is missing and open JupyterLab; HEADLESS=1 executes the notebooks instead
+# What the machine lacks is said now, but the notebooks can be read without it. The check also compiles the programs, the
+# one thing that takes long and can be kept: no notebook has to wait for it.
+	@said=$$(.venv/bin/kmesh-lab check) || echo "$$said"
 ifeq ($(HEADLESS),1)
 	@for nb in $(NOTEBOOK); do echo "$$nb"; .venv/bin/kmesh-lab run "$$nb"; done
 else

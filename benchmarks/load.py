@@ -1,7 +1,8 @@
 """Compile, load and attach all programs of a node.
 
-Each sample is a new Python process, since a process keeps what it has compiled: its first node pays for bcc and clang
-if no earlier process has compiled the same, every other one only for loading and attaching. The builds alternate.
+Each sample is a new Python process, since a process keeps what it has compiled. Its first node finds what an earlier
+process has compiled (of the traced build at the latest what `make lab` has), every other node finds it in the process.
+Only where nothing is kept yet, which is once for a machine and its kernel, bcc and clang work. The builds alternate.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def figures() -> list[Figure]:
     found = [Figure("import kmesh_lab", imports)]
     for build, samples in builds.items():
         found += [
-            Figure(f"first node, {build}, ever: compile, load, attach", samples["first, cached: no"], at_most=0.35),
-            Figure(f"first node, {build}, of a later process", samples["first, cached: yes"], at_most=0.35),
+            Figure(f"first node, {build}, nothing compiled yet", samples["first, cached: no"]),
+            Figure(f"first node, {build}: compile or find, load, attach", samples["first, cached: yes"], at_most=0.35),
             Figure(f"second node, {build}: load, attach", samples["second, cached: yes"], at_most=0.25),
             Figure(f"first node made again, {build}", samples["again, cached: yes"], at_most=0.25),
         ]
