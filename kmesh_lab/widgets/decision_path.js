@@ -4,7 +4,7 @@ const C_TOKENS =
   /(\/\*.*?(?:\*\/|$)|\/\/.*$|^\s+\*.*$)|("(?:[^"\\]|\\.)*")|\b(?:(if|else|return|for|while|switch|case|break|continue|sizeof|goto)|(struct|union|enum|const|static|volatile|int|bool|void|char|long|unsigned|__u8|__u16|__u32|__u64|__s32|__always_inline|inline))\b|([\w.&]+(?:->[\w.]+)+)/g;
 const TOKEN_CLASSES = ["comment", "string", "keyword", "type", "member"];
 
-const hidden = (text) => make("span", "kl-dp-hidden", text);
+const hidden = (text) => make("span", "kl-hidden", text);
 
 // ---- the path
 
@@ -243,7 +243,7 @@ function heading(frame) {
 }
 
 function render({ model, el }) {
-  const root = make("section", "kl-dp", undefined, {
+  const root = make("section", "kl-view kl-dp", undefined, {
     "aria-label": "The way of one connection",
   });
   el.append(root);
@@ -282,7 +282,7 @@ function render({ model, el }) {
       return button;
     });
     tools.append(moves[0], moves[1], counter, moves[2], moves[3]);
-    const said = make("p", "kl-dp-hidden", "", { role: "status", "aria-live": "polite" });
+    const said = make("p", "kl-hidden", "", { role: "status", "aria-live": "polite" });
     const detail = make("div", "kl-dp-detail", undefined, { role: "region", "aria-label": "The step" });
     const top = make("header", "kl-dp-top");
     top.append(heading(frame), tools);

@@ -23,15 +23,15 @@ function choice(name, values) {
 
 function tile(name, ...more) {
   const value = element("span", { class: "kl-ev-number" });
-  const under = element("span", { class: "kl-ev-soft kl-ev-under" });
-  return { value, under, root: element("div", { class: "kl-ev-tile" }, element("span", { class: "kl-ev-soft" }, name), element("div", { class: "kl-ev-line" }, value, ...more), under) };
+  const under = element("span", { class: "kl-soft kl-ev-under" });
+  return { value, under, root: element("div", { class: "kl-ev-tile" }, element("span", { class: "kl-soft" }, name), element("div", { class: "kl-ev-line" }, value, ...more), under) };
 }
 
 // A pod or service and its port; the address is longer and waits in the title.
 function who([name, address]) {
   if (!name) return [address];
   const port = address.slice(address.lastIndexOf(":"));
-  return [element("span", { class: "kl-ev-name", title: address }, name), element("span", { class: "kl-ev-soft", title: address }, ` ${port}`)];
+  return [element("span", { class: "kl-ev-name", title: address }, name), element("span", { class: "kl-soft", title: address }, ` ${port}`)];
 }
 
 function line(row) {
@@ -47,11 +47,11 @@ function render({ model, el }) {
   let busyTimer = 0, typeTimer = 0, sayTimer = 0;
 
   // ---- what is there, once
-  const live = element("button", { type: "button", role: "switch", class: "kl-ev-switch" }, element("i", { "aria-hidden": "true" }), "Live");
+  const live = element("button", { type: "button", role: "switch", class: "kl-switch" }, element("i", { "aria-hidden": "true" }), "Live");
   const pause = element("button", { type: "button", class: "kl-ev-pause" });
-  const state = element("p", { class: "kl-ev-state", role: "alert" });
+  const state = element("p", { class: "kl-state", role: "alert" });
   const notes = element("p", { class: "kl-ev-note", role: "status" });
-  const error = element("p", { class: "kl-ev-state", role: "alert" });
+  const error = element("p", { class: "kl-state", role: "alert" });
   const busy = element("p", { class: "kl-ev-note", role: "status" });
   const bars = document.createElementNS(SVG, "svg");
   bars.setAttribute("class", "kl-ev-bars");
@@ -66,14 +66,14 @@ function render({ model, el }) {
   const total = tile("events"), rate = tile("in the last second", bars), lost = tile("lost");
   const text = element("input", { type: "search", placeholder: "Pod, service, address or port", "aria-label": "Filter" });
   const kind = choice("event", Object.keys(KINDS)), side = choice("side", ["OUTBOUND", "INBOUND"]);
-  const found = element("span", { class: "kl-ev-soft", "aria-live": "off" });
+  const found = element("span", { class: "kl-soft", "aria-live": "off" });
   const body = element("tbody");
-  const empty = element("p", { class: "kl-ev-empty kl-ev-soft" });
-  const table = element("table", {}, element("caption", { class: "kl-ev-hidden" }, "Events, newest first"),
+  const empty = element("p", { class: "kl-ev-empty kl-soft" });
+  const table = element("table", {}, element("caption", { class: "kl-hidden" }, "Events, newest first"),
     element("thead", {}, element("tr", {}, ...COLUMNS.map((name) => element("th", { scope: "col" }, name)))), body);
-  const speech = element("p", { class: "kl-ev-hidden", "aria-live": "polite" });
-  const root = element("section", { class: "kl-ev", "aria-labelledby": `${id}-title` },
-    element("div", { class: "kl-ev-top" }, element("h3", { id: `${id}-title` }, "What the sockets report"), element("code", { class: "kl-ev-soft" }, "km_tcp_probe"),
+  const speech = element("p", { class: "kl-hidden", "aria-live": "polite" });
+  const root = element("section", { class: "kl-view kl-ev", "aria-labelledby": `${id}-title` },
+    element("div", { class: "kl-ev-top" }, element("h3", { id: `${id}-title` }, "What the sockets report"), element("code", { class: "kl-soft" }, "km_tcp_probe"),
       element("span", { class: "kl-ev-right" }, live, pause)),
     state, error, notes,
     element("div", { class: "kl-ev-tiles" }, total.root, rate.root, lost.root),

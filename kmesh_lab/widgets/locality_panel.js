@@ -7,7 +7,7 @@ const POLICIES = ["RANDOM", "STRICT", "FAILOVER"];
 function render({ model, el }) {
   const id = `kl${Math.random().toString(36).slice(2)}`;
   const root = el.appendChild(document.createElement("div"));
-  root.className = "kl-locality";
+  root.className = "kl-view kl-locality";
   const local = { guesses: new Map(), count: null, preference: null, message: 0, busy: false, gone: false };
   let timer = 0;
 

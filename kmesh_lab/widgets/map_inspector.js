@@ -8,7 +8,7 @@ const inFours = (hex) => hex.match(/.{1,8}/g)?.join(" ") ?? "";
 function render({ model, el }) {
   const id = `kl${Math.random().toString(36).slice(2)}`;
   const root = el.appendChild(document.createElement("div"));
-  root.className = "kl-maps";
+  root.className = "kl-view kl-maps";
   root.setAttribute("role", "group");
   root.setAttribute("aria-labelledby", `${id}-title`);
   const local = { open: "", was: "", typed: {}, search: null, message: 0, busy: false, gone: false, saving: 0, said: "" };

@@ -20,7 +20,7 @@ const clock = (seconds) => `${Math.floor(Math.max(0, seconds) / 60)}:${String(Ma
 
 function render({ model, el }) {
   const id = `kl-mi-${++nextId}`;
-  const root = make("section", "kl-mi", undefined, { "aria-label": "Mock interview" });
+  const root = make("section", "kl-view kl-mi", undefined, { "aria-label": "Mock interview" });
   el.append(root);
   let depth = "short";
   let count = 5;
@@ -82,7 +82,7 @@ function render({ model, el }) {
     const number = make("input", "", undefined, { type: "number", min: "1", max: String(frame.total), value: String(Math.min(count, frame.total)) });
     number.addEventListener("input", () => { count = Number(number.value); });
     many.append(make("span", "", "Questions / 题数"), number);
-    const start = make("button", "kl-mi-primary", again ? "Another round / 再来一轮" : "Start / 开始", { type: "submit" });
+    const start = make("button", "kl-primary", again ? "Another round / 再来一轮" : "Start / 开始", { type: "submit" });
     form.append(set, many, start);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -96,7 +96,7 @@ function render({ model, el }) {
       event.stopPropagation();
       form.requestSubmit();
     });
-    const drawing = make("p", "kl-mi-soft", "", { role: "status" });
+    const drawing = make("p", "kl-soft", "", { role: "status" });
     form.append(drawing);
     return form;
   }
@@ -105,19 +105,19 @@ function render({ model, el }) {
     const box = make("details", "kl-mi-weak");
     box.append(make("summary", "", `Weak spots / 薄弱点 (${frame.weak.length})`));
     if (!frame.weak.length) {
-      box.append(make("p", "kl-mi-soft", "None yet: what you predict wrongly or leave out in an answer comes here. / 暂时没有：猜错的预测、漏掉的要点会出现在这里。"));
+      box.append(make("p", "kl-soft", "None yet: what you predict wrongly or leave out in an answer comes here. / 暂时没有：猜错的预测、漏掉的要点会出现在这里。"));
       return box;
     }
     const list = make("ul");
     for (const each of frame.weak) {
       const item = make("li");
-      item.append(make("strong", "", each.question), make("span", "kl-mi-soft", ` (${each.from}) `), make("span", "", each.so), " ",
+      item.append(make("strong", "", each.question), make("span", "kl-soft", ` (${each.from}) `), make("span", "", each.so), " ",
         button("Forget / 删除", "kl-mi-plain", () => tell({ do: "forget", question: each.question }), { "aria-label": `Forget: ${each.question}` }));
       list.append(item);
     }
     const text = make("textarea", "kl-mi-export", undefined, { readonly: "", rows: "4", "aria-label": "Weak spots as a Markdown list" });
     text.value = frame.export;
-    const told = make("span", "kl-mi-soft", "", { role: "status" });
+    const told = make("span", "kl-soft", "", { role: "status" });
     const copy = button("Copy the list / 复制列表", "kl-mi-plain", () => {
       text.select();
       const done = navigator.clipboard ? navigator.clipboard.writeText(frame.export) : Promise.reject();
@@ -159,7 +159,7 @@ function render({ model, el }) {
     const now = deck[at];
     const limit = frame.seconds[frame.depth];
     const head = make("div", "kl-mi-head");
-    head.append(make("span", "kl-mi-soft", `Question ${at + 1} of ${deck.length} / 第 ${at + 1} 题，共 ${deck.length} 题`));
+    head.append(make("span", "kl-soft", `Question ${at + 1} of ${deck.length} / 第 ${at + 1} 题，共 ${deck.length} 题`));
     const time = make("span", "kl-mi-clock", "", { role: "timer", "aria-label": "Time left" });
     const late = make("span", "kl-mi-late", "", { role: "status" });
     head.append(time, late);
@@ -179,7 +179,7 @@ function render({ model, el }) {
     question.dataset.first = "";
     question.dataset.lmSuppressShortcuts = "true";
     if (!revealed) {
-      const reveal = button("Reveal the answer / 揭晓答案", "kl-mi-primary", () => {
+      const reveal = button("Reveal the answer / 揭晓答案", "kl-primary", () => {
         taken = Math.floor((Date.now() - asked) / 1000);
         revealed = true;
         draw();
@@ -200,7 +200,7 @@ function render({ model, el }) {
     }
     const set = make("fieldset", "kl-mi-rubric");
     set.append(make("legend", "", "Which of these did you say? / 你说到了哪些？"));
-    const score = make("span", "kl-mi-soft", "", { role: "status" });
+    const score = make("span", "kl-soft", "", { role: "status" });
     const count = () => { score.textContent = `${said.filter(Boolean).length} of ${said.length} points`; };
     now.points.forEach((point, index) => {
       const label = make("label", "kl-mi-choice");
@@ -221,7 +221,7 @@ function render({ model, el }) {
     }
     const last = at + 1 === deck.length;
     const row = make("div", "kl-mi-row");
-    row.append(button(last ? "Finish / 结束" : "Next question / 下一题", "kl-mi-primary", () => {
+    row.append(button(last ? "Finish / 结束" : "Next question / 下一题", "kl-primary", () => {
       tell({ do: "score", number: now.number, said: [...said] });
       at += 1;
       if (at < deck.length) begin();

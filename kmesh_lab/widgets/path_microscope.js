@@ -127,7 +127,7 @@ function legend() {
 }
 
 function render({ model, el }) {
-  const root = make("section", "kl-pm", undefined, { "aria-label": "One request over several paths" });
+  const root = make("section", "kl-view kl-pm", undefined, { "aria-label": "One request over several paths" });
   el.append(root);
   let timer = 0;
   const stop = () => {
@@ -184,7 +184,7 @@ function render({ model, el }) {
       show(at);
     };
     same.addEventListener("change", scaled);
-    const said = make("p", "kl-pm-hidden", "", { role: "status", "aria-live": "polite" });
+    const said = make("p", "kl-hidden", "", { role: "status", "aria-live": "polite" });
 
     const seek = (time) => {
       let nearest = 0;

@@ -14,7 +14,7 @@ function parsed(markup) {
 
 function render({ model, el }) {
   const id = `kl-predict-${++nextId}`;
-  const root = make("section", "kl-predict", undefined, { "aria-label": "A prediction" });
+  const root = make("section", "kl-view kl-predict", undefined, { "aria-label": "A prediction" });
   el.append(root);
   let chosen = ""; // not committed yet
   let said = ""; // committed here, perhaps before the kernel has heard of it
@@ -67,7 +67,7 @@ function render({ model, el }) {
     });
     const row = make("div", "kl-predict-row");
     const hint = make("span", "kl-predict-hint", "", { role: "alert" });
-    row.append(make("button", "kl-predict-primary", "Commit the prediction", { type: "submit" }), skip, hint);
+    row.append(make("button", "kl-primary", "Commit the prediction", { type: "submit" }), skip, hint);
     form.append(set, row);
     form.addEventListener("submit", (event) => {
       event.preventDefault();

@@ -22,7 +22,7 @@ function printable(byte) {
 
 function render({ model, el }) {
   const id = `kl-tlv-${++nextId}`;
-  const root = make("section", "kl-tlv", undefined, {
+  const root = make("section", "kl-view kl-tlv", undefined, {
     "aria-label": "The TLV, byte by byte",
   });
   el.append(root);

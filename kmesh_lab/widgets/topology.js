@@ -4,7 +4,7 @@
 function render({ model, el }) {
   const id = `kl${Math.random().toString(36).slice(2)}`;
   const root = el.appendChild(document.createElement("div"));
-  root.className = "kl-topology";
+  root.className = "kl-view kl-topology";
   root.setAttribute("role", "group");
   root.setAttribute("aria-labelledby", `${id}-title`);
   const local = { message: 0, busy: false, gone: false, said: "", wanted: "" };

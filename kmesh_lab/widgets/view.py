@@ -27,7 +27,7 @@ _HERE = Path(__file__).parent
 class View(anywidget.AnyWidget):
     """A view of our own. A subclass sets ``name`` (its ``name.js`` and ``name.css``) and writes `html` and `__repr__`.
 
-    The page gets both from the kernel, with ``dom.js`` before the script.
+    The page gets both from the kernel, with ``dom.js`` before the script and ``view.css`` before the style sheet.
 
     ``frame`` is what the page shows, as plain JSON. Text in it is other people's bytes: the page inserts it with
     ``textContent`` only, and `html` escapes it.
@@ -39,8 +39,8 @@ class View(anywidget.AnyWidget):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         if "name" in cls.__dict__:  # add_traits() makes a subclass of every object's class, which has them already
-            cls._esm = "".join((_HERE / f"{name}.js").read_text(encoding="utf-8") for name in ("dom", cls.name))
-            cls._css = _HERE / f"{cls.name}.css"
+            cls._esm = _both("dom.js", f"{cls.name}.js")
+            cls._css = _both("view.css", f"{cls.name}.css")
         super().__init_subclass__(**keywords)
 
     def __init__(self, **frame: Any) -> None:
@@ -68,6 +68,10 @@ class View(anywidget.AnyWidget):
             return None
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
         return {**data, "text/html": self.html(), "text/plain": repr(self)}, metadata
+
+
+def _both(shared: str, own: str) -> str:
+    return "".join((_HERE / name).read_text(encoding="utf-8") for name in (shared, own))
 
 
 class Feed:

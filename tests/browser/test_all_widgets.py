@@ -57,6 +57,19 @@ FOCUS = """(element) => {  // is there an outline around it, or around the label
     return [shown, ...shown.querySelectorAll("*")].some(each => getComputedStyle(each).outlineStyle !== "none");
 }"""
 
+LOOKS = """(views) => {  // how each element of the views is drawn, with their style sheets in this order and in the other
+    const looks = () => views.flatMap(name => [...document.querySelectorAll(`.${name}, .${name} *`)].map(each => {
+        const style = getComputedStyle(each);
+        const box = ["padding", "margin", "border", "borderRadius", "minHeight", "maxWidth", "font", "color", "background"];
+        return [name, each.tagName, each.className, ...box.map(property => style[property])].join(" | ");
+    }));
+    const sheets = [...document.querySelectorAll("style")].filter(each => each.textContent.includes(".kl-view"));
+    const before = looks();
+    sheets.reverse().forEach(sheet => sheet.parentNode.append(sheet));
+    const after = looks();
+    return [sheets.length, before.filter((look, at) => look !== after[at])];
+}"""
+
 
 @pytest.fixture
 def all_views(open_cells: Open) -> tuple[Notebook, dict[str, Locator]]:
@@ -131,6 +144,16 @@ def test_a_payload_and_a_service_name_with_html_in_them_are_text_in_every_view(o
 def test_text_can_be_read_in_both_themes(all_views: tuple[Notebook, dict[str, Locator]]) -> None:
     notebook, shown = all_views
     assert faint(notebook, *shown.values()) == {"Dark": [], "Light": []}
+
+
+def test_a_view_looks_the_same_whichever_view_came_before(all_views: tuple[Notebook, dict[str, Locator]]) -> None:
+    notebook, shown = all_views
+    for live in ("kl-maps", "kl-topology", "kl-ev"):  # what stands still can be compared
+        shown[live].get_by_role("switch", name="Live").click()
+
+    sheets, changed = notebook.page.evaluate(LOOKS, list(shown))
+
+    assert (sheets, changed) == (len(VIEWS), [])
 
 
 def test_running_all_cells_again_leaves_one_lab_and_one_thread_for_each_live_view(

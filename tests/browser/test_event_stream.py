@@ -135,7 +135,7 @@ def test_lost_records_and_a_killed_pod_and_the_end_are_said(events: tuple[Notebo
     assert notebook.ask(THREADS) == "1"
     expect(shown.get_by_role("switch", name="Live")).to_be_checked()
     shown.get_by_role("switch", name="Live").press("Space")
-    expect(shown.locator(".kl-ev-state").first).to_contain_text("Stopped: what the sockets report now is not seen")
+    expect(shown.locator(".kl-state").first).to_contain_text("Stopped: what the sockets report now is not seen")
     assert notebook.ask(THREADS) == "0"
     shown.get_by_role("switch", name="Live").press("Space")
     expect(shown.get_by_role("switch", name="Live")).to_be_checked()
@@ -149,12 +149,12 @@ def test_lost_records_and_a_killed_pod_and_the_end_are_said(events: tuple[Notebo
     notebook.ask("__import__('os').kill(near.pid, 9)")
     expect(shown).to_contain_text("The process of inventory-a has ended; the kernel closed its sockets.")
     notebook.ask("lab.close()")
-    expect(shown.locator(".kl-ev-state").first).to_contain_text("The lab is closed: these are the last events of it.")
+    expect(shown.locator(".kl-state").first).to_contain_text("The lab is closed: these are the last events of it.")
     expect(shown.get_by_role("switch", name="Live")).to_be_disabled()
     assert notebook.ask(THREADS) == "0"
     notebook.pictures(shown, "event-stream-closed")
     notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.restartKernel()")
-    expect(shown.locator(".kl-ev-state").first).to_contain_text("The kernel was restarted or has ended", timeout=30_000)
+    expect(shown.locator(".kl-state").first).to_contain_text("The kernel was restarted or has ended", timeout=30_000)
     assert (notebook.outside, notebook.errors) == ([], [])
 
 
@@ -185,7 +185,7 @@ def test_the_notebook_runs_and_its_stream_says_that_the_lab_is_closed(open_noteb
     notebook.run_all(120)
     shown = notebook.page.locator(".kl-ev")
     expect(tile(shown, "lost")).to_have_text("0")
-    expect(shown.locator(".kl-ev-state").first).to_contain_text("The lab is closed")
+    expect(shown.locator(".kl-state").first).to_contain_text("The lab is closed")
     assert "left behind" in notebook.text()
     shown.scroll_into_view_if_needed()
     notebook.screenshot("05-what-a-socket-reports")
