@@ -41,9 +41,8 @@ struct kl_event {
 	u64 cookie;
 	s64 ret;
 	u64 arg[3];
-	u32 process; /* as the first PID namespace calls it */
+	u32 process; /* as kl_watched calls it; 0: one of another PID namespace, or a segment: see below */
 	u32 thread;
-	u32 watched; /* the process as kl_watched calls it, where a tracepoint says so; 0: one of another namespace */
 	u32 kind;
 	u32 number; /* of the system call; of a segment, its TCP flags */
 	u32 saddr;  /* NET */
@@ -52,7 +51,6 @@ struct kl_event {
 	u32 dport;
 	u32 length; /* of the payload */
 	u32 kept;   /* bytes of data */
-	u32 unused; /* to a multiple of eight bytes */
 	u8 data[KL_DATA];
 };
 
@@ -63,7 +61,6 @@ BPF_ARRAY(kl_lost, u64, 1);
 static __always_inline struct kl_event *begin(u32 kind)
 {
 	struct kl_event *event = kl_events.ringbuf_reserve(sizeof(struct kl_event));
-	u64 current = bpf_get_current_pid_tgid();
 	int zero = 0;
 	u64 *lost;
 
@@ -75,9 +72,19 @@ static __always_inline struct kl_event *begin(u32 kind)
 	}
 	__builtin_memset(event, 0, sizeof(*event));
 	event->ktime_ns = bpf_ktime_get_ns();
-	event->process = current >> 32;
-	event->thread = current;
 	event->kind = kind;
+	return event;
+}
+
+/* What a process does. */
+static __always_inline struct kl_event *begin_of_current(u32 kind)
+{
+	struct kl_event *event = begin(kind);
+
+	if (!event)
+		return NULL;
+	event->process = current_process();
+	event->thread = bpf_get_current_pid_tgid();
 	return event;
 }
 
@@ -124,11 +131,10 @@ static __always_inline void keep_of_call(struct kl_event *event, u32 call, bool 
 
 static __always_inline struct kl_event *begin_call(u32 kind, u64 registers, u64 number)
 {
-	struct kl_event *event = begin(kind);
+	struct kl_event *event = begin_of_current(kind);
 
 	if (!event)
 		return NULL;
-	event->watched = current_process();
 	event->number = number;
 	event->arg[0] = register_at(registers, KL_ARG0);
 	event->arg[1] = register_at(registers, KL_ARG1);
@@ -181,14 +187,14 @@ int record_sched_switch(struct bpf_raw_tracepoint_args *ctx)
 
 	if (bpf_get_smp_processor_id() != KL_CPU || !gate_is_open())
 		return 0;
-	event = begin(KL_SWITCH);
+	event = begin_of_current(KL_SWITCH);
 	if (!event)
 		return 0;
-	event->watched = current_process();
 	kl_events.ringbuf_submit(event, 0);
 	return 0;
 }
 
+/* Without the process: before Linux 6.10 cgroup_skb may not ask for it. It is that of the next event of a tracepoint. */
 static __always_inline int record_segment(struct __sk_buff *skb, u32 kind)
 {
 	u8 ip[20], tcp[20];

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -18,7 +18,7 @@ from kmesh_lab.errors import KernelNotSupported, LabError
 from kmesh_lab.kernel.program import BPF_DIR, Module
 from kmesh_lab.kernel.ringbuf import RingBuffer
 
-__all__ = ["CALL", "RECEIVE", "RETURN", "SEND", "SWITCH", "Event", "Recorder"]
+__all__ = ["CALL", "RECEIVE", "RETURN", "SEND", "SWITCH", "Event", "Recorder", "recording_switches"]
 
 CALL, RETURN, SWITCH, SEND, RECEIVE = 1, 2, 3, 4, 5  # enum kl_event_kind in bpf/watch/record.c
 
@@ -40,6 +40,17 @@ _CALLS = {  # enum kl_call_kind: where the bytes of a call are
 }
 _FIRST = 50  # requests before the one that is recorded: proxies open the connections that they keep
 _PAUSE = 3  # ms after the answer, in which the path closes its connections
+
+
+def recording_switches() -> dict[str, int]:
+    """The ``-D`` switches of bpf/watch/record.c on this machine.
+
+    Raises `kmesh_lab.errors.KernelNotSupported` if it is of a kind whose registers are not known.
+    """
+    registers = _REGISTERS.get(platform.machine())
+    if registers is None:
+        raise KernelNotSupported(f"no recording on {platform.machine()}: its registers are not known to the lab")
+    return gate_switches() | registers
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +81,9 @@ class Recorder:
     """
 
     def __init__(self, lane: Lane) -> None:
-        registers = _REGISTERS.get(platform.machine())
-        if registers is None:
-            raise KernelNotSupported(f"no recording on {platform.machine()}: its registers are not known to the lab")
         self.lane, self._stack = lane, ExitStack()
         numbers = {name: number for number, name in system_calls().items()}
-        module = self._module = Module(BPF_DIR / "watch" / "record.c", gate_switches() | registers)
+        module = self._module = Module(BPF_DIR / "watch" / "record.c", recording_switches())
         self._stack.callback(module.close)
         try:
             self._fill("kl_calls", {numbers[name]: kind for name, kind in _CALLS.items() if name in numbers})
@@ -104,12 +112,10 @@ class Recorder:
             raise LabError(f"path {self.lane.path.name!r}: the answer was wrong")
         layout = self._module.layouts["kl_events"][1]
         records = [layout.unpack(record) for record in self._ring.drain()]
-        # A segment is reported with the number that the process has in the first PID namespace, not in a container's.
-        known = {fields["process"]: fields["watched"] for fields in records if fields["watched"]}
-        events = [_event(fields, known.get(fields["process"], 0)) for fields in records]
+        events = _events(records, self.lane.processes["client"])
         if lost := self._lost():
             raise LabError(f"path {self.lane.path.name!r}: {lost} events found the ring buffer full; record again")
-        return run, sorted(events, key=lambda event: event.time)
+        return run, events
 
     def _fill(self, name: str, rows: Mapping[int, int]) -> None:
         key, value = self._module.layouts[name]
@@ -134,6 +140,17 @@ class Recorder:
 
 def _ip(word: int) -> IPv4Address:
     return IPv4Address(word.to_bytes(4, "little"))
+
+
+def _events(records: Iterable[Mapping[str, Any]], last: int) -> list[Event]:
+    """In the order of time. Who had the CPU when a segment passed is told by what comes next: a call of that process, or
+    the switch by which it leaves. After all that, ``last`` closes the gate."""
+    process, events = last, []
+    for fields in sorted(records, key=lambda fields: -fields["ktime_ns"]):
+        if fields["kind"] not in (SEND, RECEIVE):
+            process = fields["process"]
+        events.append(_event(fields, process))
+    return events[::-1]
 
 
 def _event(fields: Mapping[str, Any], process: int) -> Event:

@@ -10,8 +10,10 @@ import sys
 import pytest
 
 from kmesh_lab.comparison import Recording, follow
+from kmesh_lab.comparison.recorder import recording_switches
 from kmesh_lab.comparison.recording import Moment
 from kmesh_lab.errors import KernelNotSupported
+from kmesh_lab.kernel.compiler import BPF_DIR, compile_c
 
 pytestmark = pytest.mark.root
 
@@ -47,6 +49,21 @@ def test_the_kernel_lane_has_every_system_call_and_every_segment_once(kernel: Re
     assert labels(kernel, "send")[:4] == ["SYN", "SYN+ACK", "ACK", "67 B"]
     assert kernel.count("send") == kernel.count("receive")
     assert kernel.passed == {}
+
+
+def test_a_segment_is_of_the_process_that_has_the_cpu(kernel: Recording) -> None:
+    assert [the(kernel, "send", label).actor for label in ("SYN", "67 B", "96 B")] == ["client", "client", "server"]
+
+
+def test_the_programs_on_segments_call_only_helpers_that_cgroup_skb_has_since_linux_5_13() -> None:
+    known = {1: "map_lookup_elem", 5: "ktime_get_ns", 26: "skb_load_bytes", 46: "get_socket_cookie"}
+    known |= {131: "ringbuf_reserve", 132: "ringbuf_submit"}  # but not 14, get_current_pid_tgid: Linux 6.10
+    image = compile_c(BPF_DIR / "watch" / "record.c", recording_switches())
+
+    for name in ("record_send", "record_receive"):
+        code = image.programs[name].instructions
+        calls = {int.from_bytes(code[at + 4 : at + 8], "little") for at in range(0, len(code), 8) if code[at] == 0x85}
+        assert calls == known.keys(), name
 
 
 def test_the_address_is_exchanged_inside_connect_by_lines_of_c(kernel: Recording) -> None:
