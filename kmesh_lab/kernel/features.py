@@ -24,7 +24,7 @@ from pyroute2 import IPRoute, NetlinkError
 from kmesh_lab.errors import CgroupUnavailable, KernelNotSupported, LabError, NotPrivileged
 from kmesh_lab.kernel.cgroup import LabCgroup
 from kmesh_lab.kernel.libbpf import ProgramLoadOptions, call, libbpf
-from kmesh_lab.kernel.netns import run_in_new
+from kmesh_lab.kernel.netns import netns_cookie, run_in_new
 from kmesh_lab.kernel.proxying import COMPILER_REMEDY, ENVOY_REMEDY, NAT_REMEDY, find_compiler, find_envoy, find_nat
 
 __all__ = ["ALL", "FEATURES", "Feature", "numbers", "probe_all", "require"]
@@ -188,6 +188,15 @@ def _socket(name: str, kind: socket.SocketKind) -> Outcome:
     return True, "opening one"
 
 
+def _netns_cookie() -> Outcome:
+    with socket.socket() as own:
+        try:
+            netns_cookie(own.fileno())
+        except KernelNotSupported as error:
+            return False, str(error)
+    return True, "asking a socket for it"
+
+
 def _load(kind: str, instructions: bytes, log: ctypes.Array[ctypes.c_char] | None = None) -> int:
     """Load a program and return its descriptor; the verifier's words go to ``log``."""
     attach_type = CGROUP_INET4_CONNECT if kind == "cgroup_sock_addr" else 0
@@ -285,6 +294,7 @@ FEATURES = (
     Feature("libbpf.so.1", ALL, _libbpf, remedy="install Debian's libbpf1", error=LabError),
     Feature("writable cgroup2", ALL, _cgroup2, "CONFIG_CGROUPS", "4.5", CGROUP_REMEDY, CgroupUnavailable),
     Feature("network namespaces", ALL, partial(_link, ""), "CONFIG_NET_NS", "3.0"),
+    Feature("SO_NETNS_COOKIE", ALL, _netns_cookie, "CONFIG_NET_NS", "5.14"),
     Feature("veth pairs", ALL, partial(_link, "veth"), "CONFIG_VETH"),
     Feature("bridges", ALL, partial(_link, "bridge"), "CONFIG_BRIDGE"),
     Feature("IPv6", IPV6, partial(_socket, "AF_INET6", socket.SOCK_STREAM), "CONFIG_IPV6"),
@@ -305,7 +315,7 @@ FEATURES = (
     _call("ringbuf_reserve", 131, "cgroup_sock_addr", "5.8"),
     _call("sock_hash_update", 70, "sock_ops", "4.18"),
     _call("sk_storage_get", 107, "sk_msg", "5.8"),
-    _call("msg_push_data", 90, "sk_msg", "5.0"),
+    _call("msg_push_data", 90, "sk_msg", "4.20"),
     _call("tcp_sock", 96, "cgroup_skb", "5.1"),
     Feature("bpf_link on cgroups", ALL, _bpf_link, "CONFIG_CGROUP_BPF", "5.7"),
     _tool("Envoy", SIDECARS, find_envoy, ENVOY_REMEDY),

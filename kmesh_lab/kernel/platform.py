@@ -31,7 +31,7 @@ LINUX = Platform(
         "Run `make lab` as root (`sudo make lab`): it installs what is missing on Debian and Ubuntu.",
         "Elsewhere, or to leave the machine as it is, `docker build -t kmesh-lab .` and then",
         f"`{_RUN}`.",
-        "What a kernel lacks no container can add: it needs Linux 5.13 or newer.",
+        "What a kernel lacks no container can add: it needs Linux 5.14 or newer.",
     ),
 )
 CONTAINER = Platform(
@@ -39,7 +39,7 @@ CONTAINER = Platform(
     (
         f"Start it with `--privileged`, or with `{_CAPABILITIES}`;",
         "where AppArmor forbids mount(2), as on Ubuntu, with `--security-opt apparmor=unconfined` too.",
-        "What is missing in spite of --privileged, the kernel of the host lacks: it needs Linux 5.13 or newer.",
+        "What is missing in spite of --privileged, the kernel of the host lacks: it needs Linux 5.14 or newer.",
     ),
 )
 ROOTLESS = Platform(

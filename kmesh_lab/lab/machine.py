@@ -65,7 +65,7 @@ def check() -> Check:
     The first time it takes a second, because it compiles the programs, which the first lab then need not.
 
     >>> check()
-    <Check: a lab can run here, all 34 features are present>
+    <Check: a lab can run here, all 35 features are present>
     """
     machine = Check(probe_all())
     return Check([*machine.features, PROGRAMS.probed()], machine.platform) if machine else machine

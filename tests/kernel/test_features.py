@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from kmesh_lab.errors import CgroupUnavailable, KernelNotSupported, LabError, NotPrivileged
-from kmesh_lab.kernel import cgroup, features
+from kmesh_lab.kernel import cgroup, features, netns
 from kmesh_lab.kernel.cgroup import cgroup2_mount
 from kmesh_lab.kernel.features import ALL, FEATURES, Feature, numbers, probe_all, require
 
@@ -283,3 +283,10 @@ def test_looking_for_a_compiler_replaces_no_file(
 
 def test_notebooks_are_numbered_as_their_files_are() -> None:
     assert numbers([0, 4, 12]) == "00, 04, 12"
+
+
+def test_a_kernel_that_does_not_say_the_cookie_of_a_namespace_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netns, "_SO_NETNS_COOKIE", 9999)  # an option that no kernel has
+
+    with pytest.raises(KernelNotSupported, match=r"this kernel has no SO_NETNS_COOKIE \(CONFIG_NET_NS, Linux 5\.14\)"):
+        require("SO_NETNS_COOKIE")
