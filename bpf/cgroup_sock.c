@@ -6,7 +6,8 @@
  * When:    in the system call, after the arguments are copied in and before a route is looked up or a SYN is built.
  * Reads:   km_manage, km_frontend, km_service, km_endpoint, km_backend.
  * Writes:  the destination in the context, km_sockstorage, km_manage (control addresses).
- * Returns: always 1, "go on". Whatever is missing, the connection goes where the client asked for.
+ * Returns: always 1, "go on". Whatever is missing, the address stays with which this run began: the client's, or after a
+ *          tail call the waypoint's VIP.
  * Upstream: Kmesh bpf/kmesh/workload/cgroup_sock.c. Kernel: 5.13.
  */
 #include "include/maps.h"
@@ -14,7 +15,7 @@
 #include "include/manage.h"
 #include "include/probe.h"
 
-#define CGROUP_SOCK_OK 1 /* no program of Kmesh ever denies */
+#define CGROUP_SOCK_OK 1 /* no program at these hooks ever denies; upstream, XDP may */
 #define DNS_PORT bpf_htons(53)
 #define DNS_PROXY_UID 0 /* the backend row that stands for the DNS proxy */
 

@@ -41,14 +41,17 @@ static __always_inline void skops_handle_kmesh_managed_process(struct bpf_sock_o
 {
 	__u32 port = bpf_ntohs(remote_port(skops));
 	union manager_key key;
+	int ret;
 
 	if (skops->family == AF_INET ? !is_control_ip4(skops->remote_ip4) :
 				       !is_control_ip6(skops->remote_ip6[0], skops->remote_ip6[1],
 						       skops->remote_ip6[2], skops->remote_ip6[3]))
 		return;
 	local_addr_key(skops, &key);
-	if (manage_by_port(&key, port))
-		trace_lookup(trace_cookie(skops, sk), KL_CONTROL, 1, port == CONTROL_PORT_ENABLE, 0);
+	ret = manage_by_port(&key, port);
+	if (ret <= 0)
+		trace_lookup(trace_cookie(skops, sk), KL_CONTROL, 1, port == CONTROL_PORT_ENABLE,
+			     ret);
 }
 
 static __always_inline bool is_same_ip6(const __u32 a[4], const __u32 b[4])
@@ -103,7 +106,7 @@ static __always_inline void enable_encoding_metadata(struct bpf_sock_ops *skops,
 	trace_lookup(cookie, KL_SOCKHASH, 0, 0, ret);
 }
 
-/* The tuple by which a connection is authorised: client -> server, ports HOST, whichever side this is. */
+/* Remote -> local, ports HOST: client -> server where this side accepted. Where it connected, nobody has asked for it. */
 static __always_inline __u32 auth_tuple(struct bpf_sock *sk, struct bpf_sock_tuple *tuple)
 {
 	struct bpf_sock_tuple ipv4 = { 0 };

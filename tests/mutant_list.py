@@ -113,8 +113,8 @@ MUTANTS = (
         "port 930 leaves the address in km_manage",
         "manage",
         "sockops.c",
-        "if (manage_by_port(&key, port))",
-        "if (port == CONTROL_PORT_ENABLE && manage_by_port(&key, port))",
+        "ret = manage_by_port(&key, port);",
+        "ret = port == CONTROL_PORT_ENABLE ? manage_by_port(&key, port) : 1;",
     ),
     # ---- what is reported
     Mutant(

@@ -25,18 +25,14 @@ static __always_inline bool is_control_ip6(__u32 w0, __u32 w1, __u32 w2, __u32 w
 	return w0 == 0 && w1 == 0 && w2 == 0 && w3 == bpf_htonl(2);
 }
 
-/* Adds or deletes a row, as the port says. False: it is no control port. port is HOST. */
-static __always_inline bool manage_by_port(union manager_key *key, __u32 port)
+/* Adds or deletes a row, as the port says: 0 or a negative errno. 1: it is no control port. port is HOST. */
+static __always_inline int manage_by_port(union manager_key *key, __u32 port)
 {
-	if (port == CONTROL_PORT_ENABLE) {
-		manage_add(key);
-		return true;
-	}
-	if (port == CONTROL_PORT_DISABLE) {
-		manage_delete(key);
-		return true;
-	}
-	return false;
+	if (port == CONTROL_PORT_ENABLE)
+		return manage_add(key);
+	if (port == CONTROL_PORT_DISABLE)
+		return manage_delete(key);
+	return 1;
 }
 
 /* The row of a network namespace: the low 8 bytes hold its cookie. */
@@ -61,13 +57,15 @@ static __always_inline bool handle_kmesh_manage_process(struct kmesh_context *kc
 {
 	__u32 port = bpf_ntohs(kctx->ctx->user_port);
 	union manager_key key;
+	int ret;
 
 	if (!is_control_address(kctx))
 		return false;
 	netns_key(kctx->ctx, &key);
-	if (!manage_by_port(&key, port))
+	ret = manage_by_port(&key, port);
+	if (ret > 0)
 		return false;
-	trace_lookup(kctx->cookie, KL_CONTROL, 0, port == CONTROL_PORT_ENABLE, 0);
+	trace_lookup(kctx->cookie, KL_CONTROL, 0, port == CONTROL_PORT_ENABLE, ret);
 	return true;
 }
 

@@ -2,8 +2,8 @@
 /*
  * The records of the ring buffers: what the programs tell user space.
  *
- * In all of them addresses are NET and ports are HOST. A ring buffer does not clear its memory, so a field that is not
- * written keeps the bytes of an older record: `protocol` always, and the tail of a tuple that holds IPv4 addresses.
+ * Addresses are NET; ports are HOST in Kmesh's records and PORT in ours. A ring buffer does not clear its memory, so in
+ * tcp_probe_info what is not written keeps the bytes of an older record: `protocol` always, and the tail of IPv4 tuples.
  * Layouts of tcp_probe_info and auth_request: Kmesh bpf/kmesh/probes/tcp_probe.h and workload/sockops.c.
  */
 #ifndef KL_RECORDS_H
@@ -33,7 +33,7 @@ struct tcp_probe_info {
 	__u32 type;
 	struct bpf_sock_tuple tuple; /* source is the client, also in a record of the accepting side */
 	struct orig_dst_info orig_dst; /* zero when there is none */
-	__u32 sent_bytes;	       /* acknowledged by the peer; SYN and FIN count, one each */
+	__u32 sent_bytes; /* acknowledged by the peer; FIN counts, and an own SYN; wraps at 4 GiB */
 	__u32 received_bytes;
 	__u32 conn_success;
 	__u32 direction; /* INBOUND, OUTBOUND */

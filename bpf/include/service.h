@@ -2,7 +2,7 @@
 /*
  * service: which endpoint of the service does this connection get?
  *
- * None of the policies tries again: if the picked row is missing the connection goes to the address the client asked for.
+ * None of the policies tries again: if the picked row is missing, the destination stays as it is.
  * Upstream: Kmesh bpf/kmesh/workload/include/service.h.
  */
 #ifndef KL_SERVICE_H

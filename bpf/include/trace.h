@@ -17,7 +17,7 @@ enum kl_step_kind {
 			     /* netns: the cookie of the pod's network namespace */
 	KL_NOT_MANAGED = 2,  /* the network namespace is not in km_manage: nothing is done */
 	KL_CONTROL = 3,	     /* a control address: the namespace (id 0) or the address (id 1) */
-			     /* was added (found 1) or removed (found 0) */
+			     /* is to be added (found 1) or removed (found 0) */
 	KL_DNS = 4,	     /* port 53. addr: the DNS proxy; ret -ENOENT: there is none */
 	KL_NOT_TCP = 5,	     /* another protocol than TCP: nothing is done. id: the protocol */
 	KL_FRONTEND = 6,     /* km_frontend. found: upstream_id */
@@ -30,7 +30,8 @@ enum kl_step_kind {
 	KL_TAIL_CALL = 13,   /* the program starts again with the waypoint as destination */
 	KL_ESTABLISHED = 14, /* sockops: connected. found: INBOUND or OUTBOUND */
 	KL_SOCKHASH = 15,    /* sockops: the socket was put into km_socket */
-	KL_TLV = 16,	     /* sk_msg: TLV or PROXY header pushed. addr, port: in it; id: bytes */
+	KL_TLV = 16,	     /* sk_msg: TLV or PROXY header pushed. addr, port: in it; id: bytes; */
+			     /* ret -ENOENT: it could not be pushed */
 	KL_CLOSED = 17,	     /* sockops: the connection is over */
 };
 

@@ -87,6 +87,9 @@ class Step:
                 return "the pod is not in the mesh: the destination stays"
             case "CONTROL":
                 who = "the address" if self.id else "the network namespace"
+                if missing:
+                    code = errno.errorcode.get(-self.ret, self.ret)
+                    return f"{who} cannot {'join' if self.found else 'leave'} the mesh: {code}"
                 return f"{who} {'joins' if self.found else 'leaves'} the mesh"
             case "NOT_TCP":
                 return f"protocol {self.id} is not TCP: the destination stays"

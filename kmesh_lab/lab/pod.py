@@ -14,7 +14,7 @@ from kmesh_lab.datapath.decision import Decision
 from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import Address, address_text
 from kmesh_lab.display import html_table, one_line
-from kmesh_lab.errors import LabError
+from kmesh_lab.errors import LabError, MapFull
 from kmesh_lab.lab.addresses import check_choice, check_port
 from kmesh_lab.lab.connection import Connection, Connects
 from kmesh_lab.lab.sidecar import Proxy, Sidecar
@@ -79,8 +79,18 @@ class Pod:
         return self.netns_cookie in self.node.maps.manage
 
     def enroll(self, enrolled: bool = True) -> None:
-        """Take the pod into the mesh, or out, the way Kmesh's CNI plugin does: by a connect to a control address."""
+        """Take the pod into the mesh, or out, the way Kmesh's CNI plugin does: by a connect to a control address.
+
+        Raises `MapFull`, and leaves the pod as it was, if km_manage has no room for its two rows: the connect itself
+        gets no answer, so nobody would notice.
+        """
+        manage, rows = self.node.maps.manage, (self.netns_cookie, self.address)
+        new = [row for row in rows if row not in manage]
         self._ask("control", port=ENROL_PORT if enrolled else UNENROL_PORT, family=self.address.version)
+        if enrolled and any(row not in manage for row in rows):
+            for row in new:
+                manage.pop(row, None)
+            raise MapFull(f"map km_manage has no room for pod {self.name!r}; delete some of its rows first")
 
     def leave(self) -> None:
         """Take the pod's rows out of km_manage without asking the pod, which may be dead."""

@@ -45,6 +45,7 @@ def test_the_address_of_a_step_is_in_network_order(family, words, port, expected
         (step("CONNECT", address=POD), "", "connect(2) to 10.244.1.2:8080"),
         (step("NOT_MANAGED"), "km_manage[network namespace]", "the pod is not in the mesh: the destination stays"),
         (step("CONTROL", found=1), "", "the network namespace joins the mesh"),
+        (step("CONTROL", id=1, found=1, ret=-7), "", "the address cannot join the mesh: E2BIG"),
         (step("CONTROL", id=1), "", "the address leaves the mesh"),
         (step("NOT_TCP", id=17), "", "protocol 17 is not TCP: the destination stays"),
         (step("DNS", ret=-2), "", "no DNS proxy: the destination stays"),

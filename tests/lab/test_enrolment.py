@@ -6,6 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
+from kmesh_lab.errors import MapFull
+
 pytestmark = pytest.mark.root
 
 
@@ -64,3 +66,32 @@ def test_a_pod_can_start_outside_the_mesh_and_leaves_no_row_when_it_is_deleted(s
     shop.lab.delete(stranger)
 
     assert set(shop.n1.maps.manage) == before
+
+
+def fill(shop, free: int = 0) -> None:
+    """Leave so much room in km_manage of n1: the rest are cookies of namespaces that do not exist."""
+    manage, size = shop.n1.maps.manage, shop.n1.datapath.module.maps["km_manage"].max_entries
+    manage.update(dict.fromkeys(range(1, size - len(manage) - free + 1), 0))
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_a_pod_for_which_km_manage_has_no_room_is_told_and_leaves_no_row(shop, free: int) -> None:
+    shop.shop.enroll(False)
+    fill(shop, free)
+    before = set(shop.n1.maps.manage)
+
+    with pytest.raises(MapFull, match="map km_manage has no room for pod 'shop'; delete some of its rows first"):
+        shop.shop.enroll()
+
+    assert set(shop.n1.maps.manage) == before
+
+
+def test_the_programs_report_that_a_pod_cannot_join(shop) -> None:
+    shop.shop.enroll(False)
+    fill(shop)
+
+    with pytest.raises(ConnectionRefusedError) as refused:
+        shop.shop.connect("0.0.0.2", 929)
+
+    stories = [step.story for step in refused.value.decision.steps if step.kind == "CONTROL"]
+    assert stories == ["the network namespace cannot join the mesh: E2BIG", "the address cannot join the mesh: E2BIG"]
