@@ -95,13 +95,13 @@ QUESTION = Question(
         Text(
             "Sidecar: phone → gateway (Envoy in user space: TLS, host, path) → its Envoy chooses a shop pod → sidecar of "
             "the shop → shop; the shop asks inventory → iptables → its sidecar chooses an endpoint → sidecar of inventory "
-            "→ inventory. The answer goes back through each of them. User space: gateway, four sidecar passes, two "
-            "applications. Kmesh: phone → gateway as before. The shop's connect(2) runs the hook: frontend, service, "
+            "→ inventory. The answer goes back through each of them. User space: gateway, three sidecar passes (and "
+            "three more for the answer), two applications. Kmesh: phone → gateway as before. The shop's connect(2) runs the hook: frontend, service, "
             "endpoint, backend; the kernel connects to the pod. User space: gateway and the two applications. With a "
             "waypoint, that one proxy is entered as well.",
             "sidecar：手机 → 网关（用户态 Envoy：TLS、域名、路径）→ 选择一个 shop Pod → shop 的 sidecar → shop；"
             "shop 查询库存 → iptables → 自己的 sidecar 选择后端 → inventory 的 sidecar → inventory，响应原路返回。"
-            "进入用户态的地方：网关、四次 sidecar、两个应用。Kmesh：手机 → 网关不变。shop 的 connect(2) 触发钩子："
+            "进入用户态的地方：网关、三次 sidecar（响应再三次）、两个应用。Kmesh：手机 → 网关不变。shop 的 connect(2) 触发钩子："
             "frontend、service、endpoint、backend，随后内核直接连接到 Pod。进入用户态的只有网关和两个应用；"
             "如果配了 waypoint，再加这一个代理。",
         ),

@@ -106,9 +106,11 @@ QUESTION = Question(
         Text(
             "It looks the destination up in km_frontend. A service id leads on: to the waypoint if the service has one, "
             "else by policy to an endpoint, a backend and the target port. Then it writes address and port into the "
-            "context of connect(2). Whatever is missing, the destination stays.",
+            "context of connect(2). Whatever is missing, the destination stays: the client's, or, once a waypoint was "
+            "chosen, the waypoint's VIP.",
             "它用目的地址查 km_frontend。查到服务 id 就继续：有 waypoint 就去 waypoint，否则按策略选端点、查后端、换目标端口，"
-            "然后把地址和端口写回 connect(2) 的上下文。只要中途缺了什么，目的地址就保持不变。",
+            "然后把地址和端口写回 connect(2) 的上下文。只要中途缺了什么，目的地址就保持不变："
+            "仍是客户端请求的地址；如果已经选定 waypoint，则是 waypoint 的 VIP。",
         ),
         Text(
             "First the control addresses 0.0.0.2:929 and :930, which enrol and unenrol. Then: is this network namespace in "
@@ -194,8 +196,9 @@ QUESTION = Question(
             Text("If it finds nobody, the hook refuses the connection.", "如果找不到后端，钩子会拒绝连接。"),
             Verdict.WRONG,
             Text(
-                "it always returns 1. Kmesh fails open: the connection goes to the address that was asked for.",
-                "它总是返回 1。Kmesh 采取失败放行：连接仍去往应用请求的地址。",
+                "it always returns 1. Kmesh fails open: the connection goes to the address that was asked for, or to the "
+                "waypoint's VIP if a waypoint was chosen before.",
+                "它总是返回 1。Kmesh 采取失败放行：连接仍去往应用请求的地址；如果之前已选定 waypoint，则去往 waypoint 的 VIP。",
             ),
             ("bpf/kmesh/workload/include/workload_common.h:19-20",),
             _refuses,

@@ -170,9 +170,10 @@ QUESTION = Question(
                 "internalTrafficPolicy: Local 承诺本地没有端点时丢弃流量，Kmesh 做到了吗？",
             ),
             Text(
-                "No. It becomes STRICT by NODE, and STRICT fails open: the connection goes to the VIP, where kube-proxy "
-                "may answer.",
-                "没有。它变成按 NODE 的 STRICT，而 STRICT 失败放行：连接去往 VIP，可能由 kube-proxy 应答。",
+                "Not by itself. It becomes STRICT by NODE, and STRICT fails open: the connection goes to the VIP. There "
+                "kube-proxy, if it runs, drops it; without kube-proxy whoever has the address answers.",
+                "Kmesh 自己没有做到。它变成按 NODE 的 STRICT，而 STRICT 失败放行：连接去往 VIP。如果有 kube-proxy，由它丢弃；"
+                "没有的话，谁拥有这个地址谁应答。",
             ),
         ),
     ),

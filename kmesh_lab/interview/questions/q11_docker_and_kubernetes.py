@@ -95,12 +95,12 @@ QUESTION = Question(
         ),
         Text(
             "Without either: every decision, the TLV, the events, full maps, mutants; that is unit and integration test, in "
-            "milliseconds. Docker: the same tool versions for everybody; needs --privileged or CAP_BPF, CAP_NET_ADMIN, "
-            "cgroup2 mounted writable. For other kernels one needs a VM, not a container. Cluster (kind in CI): xDS from "
+            "milliseconds. Docker: the same tool versions for everybody; needs --privileged or CAP_SYS_ADMIN, "
+            "CAP_NET_ADMIN, CAP_NET_RAW, and cgroup2 mounted writable. For other kernels one needs a VM, not a container. Cluster (kind in CI): xDS from "
             "istiod, enrolment by labels through CNI, restart and upgrade with pinned maps, an Envoy waypoint with the TLV "
             "filter, kube-proxy beside it, interplay with the network plugin.",
             "两者都没有：可以测全部决策、TLV、事件、map 写满、变异测试，即毫秒级的单元和集成测试。"
-            "Docker：让所有人工具版本一致；需要 --privileged 或 CAP_BPF、CAP_NET_ADMIN，以及可写的 cgroup2。要测别的内核，需要虚拟机而不是容器。"
+            "Docker：让所有人工具版本一致；需要 --privileged 或 CAP_SYS_ADMIN、CAP_NET_ADMIN、CAP_NET_RAW，以及可写的 cgroup2。要测别的内核，需要虚拟机而不是容器。"
             "集群（CI 中用 kind）：istiod 下发的 xDS、CNI 按标签纳管、pin 住 map 的重启与升级、带 TLV 过滤器的 Envoy waypoint、并存的 kube-proxy、与网络插件的配合。",
         ),
         Text(

@@ -132,12 +132,13 @@ QUESTION = Question(
             "TLV lost: address not enrolled (dual-stack pods enrol only IPv4), km_socket full at 8192, msg_push_data out of "
             "memory; has_encoded is set first, so it is not retried. A socket that is used again after a failed connect keeps "
             "its first original destination. Server-speaks-first protocols hang. Sizes: 5,000 services, 100,000 backends, "
-            "105,000 frontends and endpoints, 8,192 enrolled keys, two for each pod; 10 ports and 10 services per "
-            "workload. A full ring buffer drops events. All of these fail open.",
+            "105,000 frontends and endpoints, 8,192 enrolled keys, two for each pod; 10 ports per service, 10 services "
+            "per workload. A full ring buffer drops events. What is not in a map is left to the kernel as it was asked "
+            "for; only a lost TLV ends a connection.",
             "TLV 丢失的情形：地址没有纳管（双栈 Pod 只纳管 IPv4）、km_socket 达到 8192 上限、msg_push_data 内存不足；"
             "has_encoded 先置位，所以不会重试。connect 失败后重用的套接字会保留第一次的原始目的地址。服务端先发言的协议会卡住。"
-            "规模：5000 个服务、10 万个后端、10.5 万个前端和端点、8192 个纳管键（每个 Pod 两个）；每个工作负载 10 个端口、10 个服务。"
-            "ring buffer 满了会丢事件。以上都是失败放行。",
+            "规模：5000 个服务、10 万个后端、10.5 万个前端和端点、8192 个纳管键（每个 Pod 两个）；每个服务 10 个端口，每个工作负载 10 个服务。"
+            "ring buffer 满了会丢事件。map 里没有的，按原样交给内核；只有丢失 TLV 会断开连接。",
         ),
         Text(
             "connect ─► cookie in km_manage? ─► waypoint      (hook: namespace)\n"
@@ -152,9 +153,10 @@ QUESTION = Question(
         FollowUp(
             Text("How would you make it safer?", "你会怎样让它更可靠？"),
             Text(
-                "Report a failed insert as an event, not as a log line; set has_encoded after the push; let the waypoint "
-                "fall back to the destination of the connection; size km_socket by the node.",
-                "插入失败时上报事件而不只是写日志；插入成功后再置 has_encoded；让 waypoint 能退回到连接的目的地址；按节点规模设置 km_socket。",
+                "Report a failed insert as an event, not as a log line; if the push fails, drop the message (SK_DROP), so that "
+                "send(2) fails and the client knows; enrol both addresses of a pod; size km_socket by the node.",
+                "插入失败时上报事件而不只是写日志；如果插入 TLV 失败就丢弃该消息（SK_DROP），让 send(2) 报错，客户端能够知道；"
+                "Pod 的两个地址都纳管；按节点规模设置 km_socket。",
             ),
         ),
     ),
