@@ -20,6 +20,8 @@ lab: .venv/run.stamp ## install what is missing and open JupyterLab; HEADLESS=1 
 ifeq ($(HEADLESS),1)
 	@for nb in $(NOTEBOOK); do echo "$$nb"; .venv/bin/kmesh-lab run "$$nb"; done
 else
+# Of a notebook that nobody here has run or signed, JupyterLab would not show the pictures.
+	@.venv/bin/jupyter trust notebooks/*.ipynb >/dev/null
 # An own configuration folder: whatever ~/.jupyter says, there is a token, and it is new at every start.
 	@JUPYTER_CONFIG_DIR="$(CURDIR)/.venv/etc/kmesh-lab" .venv/bin/jupyter lab --allow-root --ip=127.0.0.1 \
 		$(if $(DISPLAY)$(WAYLAND_DISPLAY),,--no-browser) --ServerApp.root_dir="$(CURDIR)" \

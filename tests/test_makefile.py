@@ -57,15 +57,16 @@ def test_the_second_of_two_names_is_installed_where_the_distribution_has_not_the
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_make_lab_tries_the_machine_and_says_what_it_lacks_before_jupyterlab_opens(tmp_path: Path, status: int) -> None:
+def test_make_lab_tries_the_machine_and_trusts_the_notebooks_before_jupyterlab_opens(tmp_path: Path, status: int) -> None:
     shutil.copy(TOP / "Makefile", tmp_path)
     for name in ("apt.txt", "requirements.lock", "pyproject.toml", ".venv/run.stamp"):  # as when all is installed
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / ".venv/bin").mkdir()
     stand_in(tmp_path / ".venv/bin/kmesh-lab", f"echo the verdict of $1; exit {status}")
-    stand_in(tmp_path / ".venv/bin/jupyter", "echo jupyter $1")
+    stand_in(tmp_path / ".venv/bin/jupyter", "echo jupyter $1 | tee -a calls")
 
     done = subprocess.run(["make", "lab"], cwd=tmp_path, check=True, capture_output=True, text=True)
 
     assert done.stdout.splitlines() == ["the verdict of check"] * status + ["jupyter lab"]
+    assert (tmp_path / "calls").read_text().split("\n")[:2] == ["jupyter trust", "jupyter lab"]
