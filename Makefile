@@ -9,7 +9,7 @@ BPF_OBJECTS := $(addprefix build/,cgroup_sock.o sockops.o sendmsg.o sendmsg_prox
 BPF_SOURCES = $(shell find bpf -name '*.[ch]')
 BPF_FLAGS := -O2 -g -target bpf -mcpu=v2 -Wall -Werror -Ibpf/include -idirafter /usr/include/$(shell uname -m)-linux-gnu
 
-.PHONY: help lab notebooks test lint fmt bpf bench html image-check hub-check audit lock clean
+.PHONY: help lab notebooks test lint fmt bpf bench html image-check hub-check kernel-check audit lock clean
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
@@ -73,6 +73,9 @@ image-check: ## build the container image and try it: check, kernel tests, every
 
 hub-check: build/hub.stamp ## start a JupyterHub, and let three users run notebooks at the same time
 	@build/hub/bin/python tests/hub_check.py
+
+kernel-check: .venv/dev.stamp | apt-test apt-kernel-check ## boot Debian 12's own kernel in QEMU, run every notebook on it
+	@/usr/bin/python3 tests/kernel_check.py
 
 # --strict: a package that could not be looked up is a failure, not a silence.
 audit: .venv/dev.stamp ## ask the advisory database of PyPI about every pinned Python package

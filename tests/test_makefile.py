@@ -57,7 +57,7 @@ def test_the_second_of_two_names_is_installed_where_the_distribution_has_not_the
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_make_lab_tries_the_machine_and_trusts_the_notebooks_before_jupyterlab_opens(tmp_path: Path, status: int) -> None:
+def test_make_lab_tries_the_machine_and_trusts_the_notebooks_before_it_opens_them(tmp_path: Path, status: int) -> None:
     shutil.copy(TOP / "Makefile", tmp_path)
     for name in ("apt.txt", "requirements.lock", "pyproject.toml", ".venv/run.stamp"):  # as when all is installed
         (tmp_path / name).parent.mkdir(exist_ok=True)

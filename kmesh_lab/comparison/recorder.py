@@ -143,8 +143,8 @@ def _ip(word: int) -> IPv4Address:
 
 
 def _events(records: Iterable[Mapping[str, Any]], last: int) -> list[Event]:
-    """In the order of time. Who had the CPU when a segment passed is told by what comes next: a call of that process, or
-    the switch by which it leaves. After all that, ``last`` closes the gate."""
+    """In the order of time. Who had the CPU when a segment passed is told by what comes next: a call of that process or
+    the switch by which it leaves. At the end ``last`` closes the gate."""
     process, events = last, []
     for fields in sorted(records, key=lambda fields: -fields["ktime_ns"]):
         if fields["kind"] not in (SEND, RECEIVE):

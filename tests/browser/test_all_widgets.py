@@ -57,17 +57,15 @@ FOCUS = """(element) => {  // is there an outline around it, or around the label
     return [shown, ...shown.querySelectorAll("*")].some(each => getComputedStyle(each).outlineStyle !== "none");
 }"""
 
-LOOKS = """(views) => {  // how each element of the views is drawn, with their style sheets in this order and in the other
-    const looks = () => views.flatMap(name => [...document.querySelectorAll(`.${name}, .${name} *`)].map(each => {
-        const style = getComputedStyle(each);
-        const box = ["padding", "margin", "border", "borderRadius", "minHeight", "maxWidth", "font", "color", "background"];
-        return [name, each.tagName, each.className, ...box.map(property => style[property])].join(" | ");
-    }));
+LOOKS = """(views) => {  // how each element of the views is drawn, with their style sheets in this order and reversed
+    const box = ["padding", "margin", "border", "borderRadius", "minHeight", "maxWidth", "font", "color", "background"];
+    const look = (each) => [each.tagName, each.className, ...box.map(name => getComputedStyle(each)[name])].join(" | ");
+    const looks = () => views.flatMap(view => [...document.querySelectorAll(`.${view}, .${view} *`)].map(look));
     const sheets = [...document.querySelectorAll("style")].filter(each => each.textContent.includes(".kl-view"));
     const before = looks();
     sheets.reverse().forEach(sheet => sheet.parentNode.append(sheet));
     const after = looks();
-    return [sheets.length, before.filter((look, at) => look !== after[at])];
+    return [sheets.length, before.filter((each, at) => each !== after[at])];
 }"""
 
 
