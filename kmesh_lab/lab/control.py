@@ -45,18 +45,17 @@ class ControlPlane:
         after = {each.service.key: each for each in [*self.publications(), *publications]}
         try:
             # Proxies first: the first connection that the maps send there must not come before its endpoints.
-            self._tell_proxies(list(after.values()))
+            self.tell_proxies(list(after.values()))
             self._on_all_nodes(lambda publisher: publisher.apply(publications))
         except BaseException:
-            self._tell_proxies(self.publications())
+            self.tell_proxies(self.publications())
             raise
 
     def delete(self, service: Service) -> None:
-        """Withdraw a service; one that is not published is left alone."""
+        """Withdraw a service; one that is not published is left alone, but proxies may have missed that it went."""
         self._check_own(service)
-        if any(each.service.key == service.key for each in self.publications()):
-            self._on_all_nodes(lambda publisher: publisher.delete(service))
-            self._tell_proxies(self.publications())
+        self._on_all_nodes(lambda publisher: publisher.delete(service))
+        self.tell_proxies(self.publications())
 
     def add_node(self, node: Node) -> None:
         """Tell a new node what the others know."""
@@ -76,7 +75,10 @@ class ControlPlane:
                 raise
 
     def remove_pod(self, pod: Pod) -> None:
-        """Take a pod out of its services, so that no new connection is sent to it, and then out of the maps."""
+        """Take a pod out of its services, so that no new connection is sent to it, and then out of the maps.
+
+        What fails or is interrupted can be done again.
+        """
         without = [
             replace(each, endpoints=endpoints, waypoint=waypoint)
             for each in self.publications()
@@ -90,7 +92,21 @@ class ControlPlane:
             self._on_all_nodes(lambda publisher: publisher.delete(service))
         self._on_all_nodes(lambda publisher: publisher.remove_workload(pod.workload))
         pod.leave()
-        self._tell_proxies(self.publications())
+
+    def tell_proxies(self, publications: Sequence[Publication]) -> None:
+        """Give proxies the endpoints behind services, as istiod gives them to Envoy; all at the same time.
+
+        Raises what the first of them raised, when all have answered.
+        """
+
+        def tell(pod: Pod) -> None:
+            with suppress(PodGone):  # it was killed: nobody to tell, and no reason that the change failed
+                pod.learn(publications)
+
+        proxies = [pod for pod in list(self._pods.values()) if pod.proxy or isinstance(pod, Waypoint)]
+        if proxies:
+            with ThreadPoolExecutor(len(proxies)) as pool:
+                deque(pool.map(tell, proxies), maxlen=0)
 
     def _publications(
         self, wanted: Mapping[Service, Sequence[Endpoint]], waypoint: Waypoint | None
@@ -163,18 +179,3 @@ class ControlPlane:
             raise
         for each in applied:
             each.commit()
-
-    def _tell_proxies(self, publications: Sequence[Publication]) -> None:
-        """Give proxies the endpoints behind services, as istiod gives them to Envoy; all at the same time.
-
-        Raises what the first of them raised, when all have answered.
-        """
-
-        def tell(pod: Pod) -> None:
-            with suppress(PodGone):  # it was killed: nobody to tell, and no reason that the change failed
-                pod.learn(publications)
-
-        proxies = [pod for pod in list(self._pods.values()) if pod.proxy or isinstance(pod, Waypoint)]
-        if proxies:
-            with ThreadPoolExecutor(len(proxies)) as pool:
-                deque(pool.map(tell, proxies), maxlen=0)

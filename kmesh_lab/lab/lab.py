@@ -185,6 +185,7 @@ class Lab:
         """Take a service or a pod away; one that is gone already is left alone, but a name must be known.
 
         A pod leaves its services first, and a waypoint those in front of which it stands: no connect meets a gap.
+        What fails or is interrupted can be done again; a pod is gone as soon as it is out of the maps.
         """
         with self._opened():
             found = self.named(thing) if isinstance(thing, str) else thing
@@ -193,8 +194,11 @@ class Lab:
             elif isinstance(found, Pod):
                 if self.pods.get(found.name) is found:
                     self._control.remove_pod(found)
-                    self._ground.remove_process(found.workload)
-                    del self.pods[found.name], found.node.pods[found.name]
+                    try:  # no way back from here; proxies hear of it before the process ends
+                        del self.pods[found.name], found.node.pods[found.name]
+                        self._control.tell_proxies(self._control.publications())
+                    finally:
+                        self._ground.remove_process(found.workload)
             else:
                 raise LabError(f"{thing!r} is neither a service nor a pod of this lab")
 

@@ -119,6 +119,42 @@ def test_an_envoy_that_never_serves_is_named(lab: km.Lab, monkeypatch: pytest.Mo
         lab.pod("shop", "n1", sidecar=True)
 
 
+def no_memory(*_: object) -> None:
+    raise OSError(12, "no memory")
+
+
+def test_a_service_that_proxies_did_not_hear_of_can_be_deleted_again(
+    lab: km.Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = lab.pod("shop", "n1", sidecar=True)
+    inventory = km.Service("inventory.shop", "10.96.0.10", {80: 8080})
+    lab.apply(inventory, [lab.pods["inventory-a"]])
+
+    monkeypatch.setattr(shop, "learn", no_memory)
+    with pytest.raises(OSError, match="no memory"):
+        lab.delete(inventory)
+    monkeypatch.undo()
+    assert len(shop.sidecar.endpoints(inventory)) == 1
+    lab.delete(inventory)
+
+    assert shop.sidecar.endpoints(inventory) == []
+
+
+def test_a_pod_is_gone_also_when_the_envoy_of_another_one_fails_or_its_own(
+    lab: km.Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, other = lab.pod("shop", "n1", sidecar=True), lab.pod("other", "n1")
+
+    monkeypatch.setattr(shop, "learn", no_memory)
+    with pytest.raises(OSError, match="no memory"):
+        lab.delete(other)
+    assert (other.alive, other.address in shop.node.maps.frontend) == (False, False)
+    lab.delete(other)
+    lab.delete(shop)
+
+    assert list(lab.pods) == ["inventory-a"]
+
+
 @pytest.mark.parametrize("port", [15000, 15001])
 def test_a_port_that_is_taken_is_named(lab: km.Lab, monkeypatch: pytest.MonkeyPatch, port: int) -> None:
     monkeypatch.setattr(sidecar, "PORTS", ())  # so that the pod may take it first
