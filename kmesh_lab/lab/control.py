@@ -19,7 +19,7 @@ from kmesh_lab.errors import LabError, PodGone
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.pod import Pod
 from kmesh_lab.lab.waypoint import Waypoint
-from kmesh_lab.mesh import Service, Workload
+from kmesh_lab.mesh import IPAddress, Service, Workload
 
 __all__ = ["ControlPlane", "Endpoint"]
 
@@ -113,10 +113,15 @@ class ControlPlane:
     ) -> list[Publication]:
         """What is wanted, checked."""
         entrance = self._entrance(waypoint) if waypoint is not None else None
+        pods = {pod.address: pod.workload for pod in self._pods.values()}
         publications: dict[str, Publication] = {}
         for service, endpoints in wanted.items():
-            workloads = tuple(self._workloads(service, endpoints))
+            workloads = tuple(self._workloads(service, endpoints, pods))
             self._check_own(service)
+            for vip in service.vips:
+                if vip in pods:
+                    owner = f"pod {pods[vip].name!r}"
+                    raise LabError(f"service {service.name!r}: VIP {vip} is the address of {owner}; choose another")
             if service.key in publications:
                 raise LabError(f"service {service.name!r} is there twice; say once what it shall be")
             if entrance and entrance[0].version != service.vips[0].version:
@@ -142,13 +147,15 @@ class ControlPlane:
                     f"service {service.name!r} is that of waypoint {pod.name!r}; delete the waypoint instead"
                 )
 
-    def _workloads(self, service: Service, endpoints: Sequence[Endpoint]) -> list[Workload]:
+    def _workloads(
+        self, service: Service, endpoints: Sequence[Endpoint], pods: Mapping[IPAddress, Workload]
+    ) -> list[Workload]:
         if not isinstance(service, Service):
             raise ValueError(f"{service!r} is not a Service; write Service('name', vip=…, ports=…)")
         if isinstance(endpoints, str) or not isinstance(endpoints, Sequence):
             raise ValueError(f"endpoints {endpoints!r} of {service.name!r}: expected a list of pods or Workloads")
         version = service.vips[0].version
-        addresses = {pod.workload.uid: pod.address for pod in self._pods.values()}
+        addresses = {pod.uid: pod.address for pod in pods.values()}
         workloads: dict[str, Workload] = {}
         for endpoint in endpoints:
             if isinstance(endpoint, Pod) and self._pods.get(endpoint.name) is not endpoint:
@@ -163,6 +170,12 @@ class ControlPlane:
                 )
             if addresses.get(workload.uid, workload.address) != workload.address:
                 raise LabError(f"endpoint {workload.name!r} of {service.name!r} has the name of a pod; choose another")
+            owner = pods.get(workload.address, workload)
+            if owner.uid != workload.uid:
+                raise LabError(
+                    f"endpoint {workload.name!r} of {service.name!r}: {workload.address} is the address of "
+                    f"pod {owner.name!r}; choose another"
+                )
             if workload.uid in workloads:
                 raise LabError(f"endpoint {workload.name!r} of {service.name!r} is named twice; name it once")
             workloads[workload.uid] = workload

@@ -107,7 +107,7 @@ class Lab:
                 check_port(listen)
             mode = check_sidecar(name, sidecar, mtls, listen)
             where = find_node(node, self.nodes)
-            workload = new_workload("pod", name, where, self.pods, family, namespace)
+            workload = new_workload("pod", name, where, self.pods, self._control.publications(), family, namespace)
             upstream = called_by(name, calls, listen, family)
             with self._ground.process(workload, "proxy" if mode else "agent") as process:
                 pod = Pod(self, where, workload, process, listen)
@@ -127,7 +127,7 @@ class Lab:
         with self._opened():
             service = entrance_of(name, family, namespace, self.services)
             where = find_node(node, self.nodes)
-            workload = new_workload("waypoint", name, where, self.pods, family, namespace)
+            workload = new_workload("waypoint", name, where, self.pods, self._control.publications(), family, namespace)
             script: Script = "waypoint" if self._waypoints is Waypoint else "proxy"
             with self._ground.process(workload, script) as process:
                 pod = self._waypoints(self, where, workload, process, service)
@@ -152,7 +152,7 @@ class Lab:
         with self._opened():
             wanted = check_gateway(name, routes, listen, family)
             where = find_node(node, self.nodes)
-            workload = new_workload("gateway", name, where, self.pods, family, namespace)
+            workload = new_workload("gateway", name, where, self.pods, self._control.publications(), family, namespace)
             with self._ground.process(workload, "proxy") as process:
                 known = self._control.publications()
                 pod = Gateway(self, where, workload, process, listen, wanted, known, mtls=mtls)
