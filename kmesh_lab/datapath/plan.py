@@ -145,10 +145,10 @@ class Draft:
         self.writes["km_service"][self._rows.pack_id(service_id)] = self._rows.pack_service(row)
 
     def withdraw(self, service: Service) -> None:
-        """Take a service away: its frontends first, the rest when nobody can be on the way any more."""
+        """Take a service away, if it is there: its frontends first, the rest when nobody can be on the way any more."""
         old = self._services.get(service.key)
         if old is None:
-            raise LabError(f"service {service.name!r} is not published; `lab.apply` publishes it")
+            return
         self._services.drop(service.key)
         service_id = self._id_of(service.key)
         self._leave_vips(old.service, ())
@@ -162,10 +162,10 @@ class Draft:
         self._put(workload.uid, old._replace(workload=workload, pinned=True, waypoint=waypoint))
 
     def remove_workload(self, workload: Workload) -> None:
-        """A pod that no service uses any more."""
+        """Take a pod away, if it is there, that no service uses any more."""
         old = self._backends.get(workload.uid)
         if old is None:
-            raise LabError(f"workload {workload.name!r} is not published")
+            return
         if old.services:
             names = ", ".join(filter(None, map(self._ids.name_of, old.services)))
             raise LabError(f"workload {workload.name!r} is still an endpoint of {names}; apply those without it first")

@@ -95,7 +95,7 @@ class Publisher:
         return self._change(lambda draft: draft.publish(publications))
 
     def delete(self, service: Service) -> Applied:
-        """Take a service away."""
+        """Take a service away; one that is not published is left alone."""
         return self._change(lambda draft: draft.withdraw(service))
 
     def put_workload(self, workload: Workload, waypoint: Address | None = None) -> Applied:
@@ -103,7 +103,7 @@ class Publisher:
         return self._change(lambda draft: draft.put_workload(workload, waypoint))
 
     def remove_workload(self, workload: Workload) -> Applied:
-        """Take a pod away that is an endpoint of no service any more."""
+        """Take a pod away that is an endpoint of no service any more; one that is gone already is left alone."""
         return self._change(lambda draft: draft.remove_workload(workload))
 
     def settle(self) -> None:

@@ -34,15 +34,19 @@ class Listener:
 
     def __init__(self, lab: Lab, node: Node, service: Service, *, family: int = 4) -> None:
         self._lab, self._node, self._service = lab, node, service
-        self.pod = lab.pod("listener", node, family=family, enrolled=False)
         self._row = node.maps.service[service]
-        kind = socket.AF_INET if family == 4 else socket.AF_INET6
-        self._socket = self.pod.process.request("socket", family=kind, type=socket.SOCK_STREAM).socket()
-        lab.remember(self, self.pod)
-        self._socket.settimeout(_PATIENCE)
-        self._socket.bind((str(self.pod.address), WAYPOINT_TARGET_PORT))
-        self._socket.listen()
-        node.maps.service[service] = replace(self._row, waypoint=(self.pod.address, WAYPOINT_TARGET_PORT))
+        self.pod = lab.pod("listener", node, family=family, enrolled=False)
+        try:
+            kind = socket.AF_INET if family == 4 else socket.AF_INET6
+            self._socket = self.pod.process.request("socket", family=kind, type=socket.SOCK_STREAM).socket()
+            lab.remember(self, self.pod)
+            self._socket.settimeout(_PATIENCE)
+            self._socket.bind((str(self.pod.address), WAYPOINT_TARGET_PORT))
+            self._socket.listen()
+            node.maps.service[service] = replace(self._row, waypoint=(self.pod.address, WAYPOINT_TARGET_PORT))
+        except BaseException:
+            lab.delete(self.pod)
+            raise
 
     def meet(self, client: Pod, target: Target | None = None) -> tuple[Connection, socket.socket]:
         """Connect a client to the service, or to ``target``; return its connection and the socket at this end."""
@@ -85,8 +89,10 @@ class Listener:
         """Give the service its row back and take the pod away; a second time, do nothing."""
         if self._socket.fileno() < 0:
             return
-        self._node.maps.service[self._service] = self._row
-        self._lab.delete(self.pod)
+        try:
+            self._node.maps.service[self._service] = self._row
+        finally:
+            self._lab.delete(self.pod)
 
     def release(self) -> None:
         """Stop listening."""

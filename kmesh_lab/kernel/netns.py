@@ -137,16 +137,20 @@ class Fabric:
     """
 
     def __init__(self, lab: Path) -> None:
-        self._warden = _start_warden(lab)
-        self.netns = open_netns(self._warden.pid)
         self._ports: dict[str, str] = {}
         self._numbers = count(1)
-        forget_in_forked_child(self)
+        self.netns = -1
+        self._warden = _start_warden(lab)
         try:
-            self._ipv6 = _in_thread(partial(_make_bridge, self.netns))
-        except NetlinkError as error:
-            self.close()
-            raise KernelNotSupported(f"the fabric's bridge was not made: {error}; see `kmesh-lab check`") from error
+            self.netns = open_netns(self._warden.pid)
+            forget_in_forked_child(self)
+            try:
+                self._ipv6 = _in_thread(partial(_make_bridge, self.netns))
+            except NetlinkError as error:
+                raise KernelNotSupported(f"the fabric's bridge was not made: {error}; see `kmesh-lab check`") from error
+        except BaseException:
+            self._dismiss()
+            raise
 
     def plug(self, pod: int, name: str, address: IPAddress, *, default_route: bool = False) -> None:
         """Wire up a pod: ``eth0`` with one address in the namespace of descriptor ``pod``, connected to the bridge.
@@ -178,14 +182,8 @@ class Fabric:
 
     def close(self) -> None:
         """Dismiss the warden and with it the bridge; a second time, do nothing."""
-        if self.netns < 0:
-            return
-        self.forget()
-        try:
-            self._warden.communicate(warden.BYE, timeout=5)
-        except subprocess.TimeoutExpired:  # somebody has stopped it
-            self._warden.kill()
-            self._warden.communicate()
+        if self.netns >= 0:
+            self._dismiss()
 
     def forget(self) -> None:
         """Close the descriptor of the namespace and nothing else."""
@@ -196,6 +194,14 @@ class Fabric:
     def __repr__(self) -> str:
         state = f"{len(self._ports)} pods, held by process {self._warden.pid}" if self.netns >= 0 else "closed"
         return f"<Fabric {state}>"
+
+    def _dismiss(self) -> None:
+        self.forget()
+        try:
+            self._warden.communicate(warden.BYE, timeout=5)
+        except subprocess.TimeoutExpired:  # somebody has stopped it
+            self._warden.kill()
+            self._warden.communicate()
 
 
 def _start_warden(lab: Path) -> subprocess.Popen[bytes]:

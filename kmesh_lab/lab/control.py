@@ -19,7 +19,7 @@ from kmesh_lab.errors import LabError, PodGone
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.pod import Pod
 from kmesh_lab.lab.waypoint import Waypoint
-from kmesh_lab.mesh import Service, Workload
+from kmesh_lab.mesh import IPAddress, Service, Workload
 
 __all__ = ["ControlPlane", "Endpoint"]
 
@@ -45,18 +45,17 @@ class ControlPlane:
         after = {each.service.key: each for each in [*self.publications(), *publications]}
         try:
             # Proxies first: the first connection that the maps send there must not come before its endpoints.
-            self._tell_proxies(list(after.values()))
+            self.tell_proxies(list(after.values()))
             self._on_all_nodes(lambda publisher: publisher.apply(publications))
         except BaseException:
-            self._tell_proxies(self.publications())
+            self.tell_proxies(self.publications())
             raise
 
     def delete(self, service: Service) -> None:
-        """Withdraw a service; one that is not published is left alone."""
+        """Withdraw a service; one that is not published is left alone, but proxies may have missed that it went."""
         self._check_own(service)
-        if any(each.service.key == service.key for each in self.publications()):
-            self._on_all_nodes(lambda publisher: publisher.delete(service))
-            self._tell_proxies(self.publications())
+        self._on_all_nodes(lambda publisher: publisher.delete(service))
+        self.tell_proxies(self.publications())
 
     def add_node(self, node: Node) -> None:
         """Tell a new node what the others know."""
@@ -76,7 +75,10 @@ class ControlPlane:
                 raise
 
     def remove_pod(self, pod: Pod) -> None:
-        """Take a pod out of its services, so that no new connection is sent to it, and then out of the maps."""
+        """Take a pod out of its services, so that no new connection is sent to it, and then out of the maps.
+
+        What fails or is interrupted can be done again.
+        """
         without = [
             replace(each, endpoints=endpoints, waypoint=waypoint)
             for each in self.publications()
@@ -90,17 +92,36 @@ class ControlPlane:
             self._on_all_nodes(lambda publisher: publisher.delete(service))
         self._on_all_nodes(lambda publisher: publisher.remove_workload(pod.workload))
         pod.leave()
-        self._tell_proxies(self.publications())
+
+    def tell_proxies(self, publications: Sequence[Publication]) -> None:
+        """Give proxies the endpoints behind services, as istiod gives them to Envoy; all at the same time.
+
+        Raises what the first of them raised, when all have answered.
+        """
+
+        def tell(pod: Pod) -> None:
+            with suppress(PodGone):  # it was killed: nobody to tell, and no reason that the change failed
+                pod.learn(publications)
+
+        proxies = [pod for pod in list(self._pods.values()) if pod.proxy or isinstance(pod, Waypoint)]
+        if proxies:
+            with ThreadPoolExecutor(len(proxies)) as pool:
+                deque(pool.map(tell, proxies), maxlen=0)
 
     def _publications(
         self, wanted: Mapping[Service, Sequence[Endpoint]], waypoint: Waypoint | None
     ) -> list[Publication]:
         """What is wanted, checked."""
         entrance = self._entrance(waypoint) if waypoint is not None else None
+        pods = {pod.address: pod.workload for pod in self._pods.values()}
         publications: dict[str, Publication] = {}
         for service, endpoints in wanted.items():
-            workloads = tuple(self._workloads(service, endpoints))
+            workloads = tuple(self._workloads(service, endpoints, pods))
             self._check_own(service)
+            for vip in service.vips:
+                if vip in pods:
+                    owner = f"pod {pods[vip].name!r}"
+                    raise LabError(f"service {service.name!r}: VIP {vip} is the address of {owner}; choose another")
             if service.key in publications:
                 raise LabError(f"service {service.name!r} is there twice; say once what it shall be")
             if entrance and entrance[0].version != service.vips[0].version:
@@ -126,13 +147,15 @@ class ControlPlane:
                     f"service {service.name!r} is that of waypoint {pod.name!r}; delete the waypoint instead"
                 )
 
-    def _workloads(self, service: Service, endpoints: Sequence[Endpoint]) -> list[Workload]:
+    def _workloads(
+        self, service: Service, endpoints: Sequence[Endpoint], pods: Mapping[IPAddress, Workload]
+    ) -> list[Workload]:
         if not isinstance(service, Service):
             raise ValueError(f"{service!r} is not a Service; write Service('name', vip=…, ports=…)")
         if isinstance(endpoints, str) or not isinstance(endpoints, Sequence):
             raise ValueError(f"endpoints {endpoints!r} of {service.name!r}: expected a list of pods or Workloads")
         version = service.vips[0].version
-        addresses = {pod.workload.uid: pod.address for pod in self._pods.values()}
+        addresses = {pod.uid: pod.address for pod in pods.values()}
         workloads: dict[str, Workload] = {}
         for endpoint in endpoints:
             if isinstance(endpoint, Pod) and self._pods.get(endpoint.name) is not endpoint:
@@ -147,6 +170,12 @@ class ControlPlane:
                 )
             if addresses.get(workload.uid, workload.address) != workload.address:
                 raise LabError(f"endpoint {workload.name!r} of {service.name!r} has the name of a pod; choose another")
+            owner = pods.get(workload.address, workload)
+            if owner.uid != workload.uid:
+                raise LabError(
+                    f"endpoint {workload.name!r} of {service.name!r}: {workload.address} is the address of "
+                    f"pod {owner.name!r}; choose another"
+                )
             if workload.uid in workloads:
                 raise LabError(f"endpoint {workload.name!r} of {service.name!r} is named twice; name it once")
             workloads[workload.uid] = workload
@@ -163,18 +192,3 @@ class ControlPlane:
             raise
         for each in applied:
             each.commit()
-
-    def _tell_proxies(self, publications: Sequence[Publication]) -> None:
-        """Give proxies the endpoints behind services, as istiod gives them to Envoy; all at the same time.
-
-        Raises what the first of them raised, when all have answered.
-        """
-
-        def tell(pod: Pod) -> None:
-            with suppress(PodGone):  # it was killed: nobody to tell, and no reason that the change failed
-                pod.learn(publications)
-
-        proxies = [pod for pod in list(self._pods.values()) if pod.proxy or isinstance(pod, Waypoint)]
-        if proxies:
-            with ThreadPoolExecutor(len(proxies)) as pool:
-                deque(pool.map(tell, proxies), maxlen=0)

@@ -100,14 +100,15 @@ class Ground:
         self._holders[holder] = workload
 
     def remove_process(self, workload: Workload) -> None:
-        """End the process of a pod, and what was made inside it."""
-        for holder, of in list(self._holders.items()):
-            if of is workload:
-                holder.release()
-        self._processes[workload.name].close()  # before the wire goes: others shall notice
-        self._fabric.unplug(workload.name)
-        self._cgroup.remove_child(workload.node, workload.name)
-        del self._processes[workload.name]
+        """End the process of a pod, and what was made inside it; a step that fails does not keep the next from it."""
+        with ExitStack() as steps:  # the last one first
+            steps.callback(self._processes.pop, workload.name)
+            steps.callback(self._cgroup.remove_child, workload.node, workload.name)
+            steps.callback(self._fabric.unplug, workload.name)
+            steps.callback(self._processes[workload.name].close)  # before the wire goes: others shall notice
+            for holder, of in list(self._holders.items()):
+                if of is workload:
+                    holder.release()
 
     def close(self) -> None:
         """Remove everything; not in a child made by fork(), whose lab it is not."""

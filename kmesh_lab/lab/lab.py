@@ -107,7 +107,7 @@ class Lab:
                 check_port(listen)
             mode = check_sidecar(name, sidecar, mtls, listen)
             where = find_node(node, self.nodes)
-            workload = new_workload("pod", name, where, self.pods, family, namespace)
+            workload = new_workload("pod", name, where, self.pods, self._control.publications(), family, namespace)
             upstream = called_by(name, calls, listen, family)
             with self._ground.process(workload, "proxy" if mode else "agent") as process:
                 pod = Pod(self, where, workload, process, listen)
@@ -127,7 +127,7 @@ class Lab:
         with self._opened():
             service = entrance_of(name, family, namespace, self.services)
             where = find_node(node, self.nodes)
-            workload = new_workload("waypoint", name, where, self.pods, family, namespace)
+            workload = new_workload("waypoint", name, where, self.pods, self._control.publications(), family, namespace)
             script: Script = "waypoint" if self._waypoints is Waypoint else "proxy"
             with self._ground.process(workload, script) as process:
                 pod = self._waypoints(self, where, workload, process, service)
@@ -152,7 +152,7 @@ class Lab:
         with self._opened():
             wanted = check_gateway(name, routes, listen, family)
             where = find_node(node, self.nodes)
-            workload = new_workload("gateway", name, where, self.pods, family, namespace)
+            workload = new_workload("gateway", name, where, self.pods, self._control.publications(), family, namespace)
             with self._ground.process(workload, "proxy") as process:
                 known = self._control.publications()
                 pod = Gateway(self, where, workload, process, listen, wanted, known, mtls=mtls)
@@ -185,6 +185,7 @@ class Lab:
         """Take a service or a pod away; one that is gone already is left alone, but a name must be known.
 
         A pod leaves its services first, and a waypoint those in front of which it stands: no connect meets a gap.
+        What fails or is interrupted can be done again; a pod is gone as soon as it is out of the maps.
         """
         with self._opened():
             found = self.named(thing) if isinstance(thing, str) else thing
@@ -193,8 +194,11 @@ class Lab:
             elif isinstance(found, Pod):
                 if self.pods.get(found.name) is found:
                     self._control.remove_pod(found)
-                    self._ground.remove_process(found.workload)
-                    del self.pods[found.name], found.node.pods[found.name]
+                    try:  # no way back from here; proxies hear of it before the process ends
+                        del self.pods[found.name], found.node.pods[found.name]
+                        self._control.tell_proxies(self._control.publications())
+                    finally:
+                        self._ground.remove_process(found.workload)
             else:
                 raise LabError(f"{thing!r} is neither a service nor a pod of this lab")
 

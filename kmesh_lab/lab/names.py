@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import Address
 from kmesh_lab.errors import LabError
 from kmesh_lab.lab.addresses import check_choice, check_label, pod_address
@@ -55,12 +56,23 @@ def check_new(kind: str, name: str, nodes: Mapping[str, Node], pods: Mapping[str
         raise LabError(f"{kind} {name!r} already exists{where}; delete it first or choose another name")
 
 
-def new_workload(kind: str, name: str, node: Node, pods: Mapping[str, Pod], family: int, namespace: str) -> Workload:
+def new_workload(
+    kind: str,
+    name: str,
+    node: Node,
+    pods: Mapping[str, Pod],
+    publications: Sequence[Publication],
+    family: int,
+    namespace: str,
+) -> Workload:
     """What the control plane will know about a new pod: its name, which must be free, a free address, its place."""
     check_new(kind, name, {}, pods)
     check_label("namespace", namespace)
     check_choice(f"family of {kind} {name!r}", family, (4, 6))
-    address = pod_address(node.number, family, {pod.address for pod in pods.values()})
+    taken = {pod.address for pod in pods.values()}
+    for each in publications:
+        taken.update(each.service.vips, (end.address for end in each.endpoints))
+    address = pod_address(node.number, family, taken)
     place = node.place
     return Workload(name, address, node.name, place.locality, namespace, place.cluster, place.network)
 

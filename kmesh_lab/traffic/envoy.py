@@ -86,7 +86,9 @@ class Envoy:
         self.pid = int(self._process.request("envoy_start", **values)["pid"])
         self._judge(self._process.request("envoy_loaded", timeout=_PATIENCE)["accepted"])
         end = time.monotonic() + _PATIENCE
-        while not self._is_ready() and time.monotonic() < end:
+        while not self._is_ready():
+            if time.monotonic() > end:
+                raise self._problem(f"did not serve within {_PATIENCE:.0f} s")
             time.sleep(0.002)
 
     def _is_ready(self) -> bool:

@@ -147,16 +147,18 @@ class PodProcess:
 
     def close(self) -> None:
         """End the process and everything it serves: ask, wait a moment, kill; nothing is left of it."""
-        if self._process is None or self._closed:
+        if self._process is None or self._stderr_fd < 0:
             return
         self._closed = True
-        with suppress(OSError):
-            self._channel.shutdown(socket.SHUT_RDWR)  # the question; it also ends a request of another thread
-        if not _ends_within(self._process.pid, _SECONDS_TO_END):
-            self._process.kill()
-        self._process.wait()
-        with self._lock:
-            self._release()
+        try:
+            with suppress(OSError, PodGone):
+                self._channel.shutdown(socket.SHUT_RDWR)  # the question; it also ends a request of another thread
+            _wait_for_end(self._process.pid, _SECONDS_TO_END)
+        finally:  # also when Ctrl-C ends the waiting
+            self._process.kill()  # without effect on one that has ended
+            self._process.wait()
+            with self._lock:
+                self._release()
 
     def __enter__(self) -> Self:
         self.start()
@@ -225,15 +227,15 @@ class PodProcess:
         self._netns_fd = self._stderr_fd = -1
 
 
-def _ends_within(pid: int, seconds: float) -> bool:
+def _wait_for_end(pid: int, seconds: float) -> None:
     """Wait for the end of a child, exactly: `Popen.wait` with a timeout looks again only every few milliseconds."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:  # reaped already
-        return True
+        return
     try:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
+        poll.poll(seconds * 1000)
     finally:
         os.close(descriptor)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from kmesh_lab.exercises import Listener
+import kmesh_lab as km
+from kmesh_lab.exercises import Listener, listener
 from kmesh_lab.exercises.bench import Shop, open_shop
 
 pytestmark = pytest.mark.root
@@ -49,3 +50,25 @@ def test_afterwards_the_service_is_as_it_was_and_the_pod_is_gone(shop: Shop) -> 
     assert shop.n1.maps.service[shop.inventory] == row
     assert "listener" not in shop.lab.pods
     assert shop.shop.connect(shop.inventory).get("/stock/42") == "inventory-a: item 42: 7 in stock"
+
+
+def test_a_listener_that_fails_leaves_no_pod(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise OSError(12, "no memory")
+
+    before = dict(shop.lab.pods)
+    with pytest.raises(km.LabError, match="is not published on this node"):
+        Listener(shop.lab, shop.n1, km.Service("orders.shop", "10.96.0.11", [80]))
+    monkeypatch.setattr(listener, "replace", no_memory)
+    with pytest.raises(OSError, match="no memory"):
+        Listener(shop.lab, shop.n1, shop.inventory)
+
+    assert shop.lab.pods == before
+
+
+def test_the_pod_goes_also_when_the_service_is_gone_that_would_get_its_row_back(shop: Shop) -> None:
+    with pytest.raises(km.LabError, match="is not published on this node"), Listener(shop.lab, shop.n1, shop.inventory):
+        shop.lab.delete(shop.inventory)
+
+    shop.publish()
+    assert "listener" not in shop.lab.pods

@@ -18,6 +18,7 @@ import pytest
 from pyroute2 import IPRoute
 
 from kmesh_lab.errors import KernelNotSupported, LabError, PodGone
+from kmesh_lab.kernel import netns
 from kmesh_lab.kernel.cgroup import LabCgroup
 from kmesh_lab.kernel.netns import Fabric, entered, netns_cookie, open_netns, run_in, run_in_new
 
@@ -299,6 +300,32 @@ def test_a_closed_fabric_takes_no_pods(new_pod: NewPod) -> None:
         closed.close()
     with pytest.raises(LabError, match="pod 'shop' cannot be plugged into a closed fabric"):
         closed.plug(new_pod(), "shop", IPv4Address("10.244.1.1"))
+
+
+@pytest.mark.parametrize("step", ["open_netns", "_make_bridge"])
+def test_a_fabric_that_is_not_finished_keeps_no_warden_and_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    wardens = []
+    start_warden = netns._start_warden
+
+    def start(lab: Path) -> subprocess.Popen[bytes]:
+        wardens.append(start_warden(lab))
+        return wardens[0]
+
+    def too_late(*_: object) -> None:
+        raise TimeoutError("too late")
+
+    monkeypatch.setattr(netns, "_start_warden", start)
+    monkeypatch.setattr(netns, step, too_late)
+    with LabCgroup.create() as lab:
+        before = len(os.listdir("/proc/self/fd"))
+
+        with pytest.raises(TimeoutError, match="too late"):
+            Fabric(lab.path)
+
+        assert [warden.returncode for warden in wardens] == [0]
+        assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_unplugging_takes_eth0_away_and_frees_the_name(fabric: Fabric, new_pod: NewPod) -> None:

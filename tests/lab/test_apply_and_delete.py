@@ -103,6 +103,19 @@ def test_a_name_and_an_address_can_be_used_again(shop) -> None:
     assert shop.shop.connect(shop.inventory).get("/stock/1") == "inventory-a: item 1: 7 in stock"
 
 
+def test_a_pod_does_not_get_an_address_that_a_service_or_an_endpoint_has(shop) -> None:
+    ghost = km.Workload("ghost", "10.244.1.4", "n9", "cn-west/xian/a")
+    web = km.Service("web", "10.244.1.3", [80])
+    shop.lab.apply(web, endpoints=[ghost])
+
+    late = shop.lab.pod("late", shop.n1)
+    shop.lab.delete(web)
+
+    assert str(late.address) == "10.244.1.5"
+    assert shop.n1.maps.frontend[late.address] == shop.n1.maps.id_of(late)
+    assert str(shop.lab.pod("later", shop.n1).address) == "10.244.1.3"
+
+
 def test_the_last_endpoint_can_go_and_come_back(shop) -> None:
     shop.lab.apply(shop.inventory, endpoints=[])
     assert shop.shop.connect_many(shop.inventory, count=2).refused == {"EHOSTUNREACH": 2}

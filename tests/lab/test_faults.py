@@ -14,6 +14,7 @@ import kmesh_lab as km
 from kmesh_lab.kernel import features
 from kmesh_lab.kernel.cgroup import cgroup2_mount
 from kmesh_lab.kernel.compiler import BPF_DIR
+from kmesh_lab.traffic import pod_process
 from tests.lab.conftest import rows
 from tests.lab.outside import Machine, descriptors, run_as_nobody
 
@@ -216,6 +217,50 @@ def test_a_waypoint_that_cannot_be_published_leaves_no_trace(shop, monkeypatch) 
     assert rows(shop.n1, shop.n2) == before
     assert set(shop.lab.services) == {"inventory.shop"}
     assert repr(shop.lab.waypoint("waypoint", shop.n1)).startswith("<Waypoint waypoint 10.96.255.1:15008")
+
+
+def test_a_pod_whose_delete_ctrl_c_interrupts_is_gone_and_its_name_is_free(shop, monkeypatch) -> None:
+    def ctrl_c(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pod_process, "_wait_for_end", ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        shop.lab.delete(shop.near)
+    monkeypatch.undo()
+
+    assert not shop.near.process.cgroup.exists()
+    shop.lab.delete(shop.near)
+    again = shop.lab.pod("inventory-a", shop.n1, listen=8080)
+    shop.lab.apply(shop.inventory, [again, shop.far])
+    assert shop.shop.connect(shop.inventory).get("/stock/42") == "inventory-a: item 42: 7 in stock"
+
+
+def test_a_pod_whose_cgroup_is_not_removed_is_gone_and_its_name_is_free(shop, monkeypatch) -> None:
+    monkeypatch.setattr(shop.lab._ground._cgroup, "remove_child", no_memory)
+    with pytest.raises(OSError, match="no memory"):
+        shop.lab.delete(shop.near)
+    monkeypatch.undo()
+
+    shop.lab.delete(shop.near)
+    assert not shop.near.alive
+    again = shop.lab.pod("inventory-a", shop.n1, listen=8080)
+    assert shop.shop.connect(again).get("/stock/42") == "inventory-a: item 42: 7 in stock"
+
+
+def test_a_waypoint_that_does_not_get_out_of_the_maps_stays_and_can_be_deleted_again(shop, monkeypatch) -> None:
+    before = rows(shop.n1, shop.n2)
+    waypoint = shop.lab.waypoint("waypoint", shop.n1)
+
+    monkeypatch.setattr(shop.n2.publisher, "remove_workload", no_memory)
+    with pytest.raises(OSError, match="no memory"):
+        shop.lab.delete(waypoint)
+    monkeypatch.undo()
+    assert shop.lab.pods["waypoint"] is waypoint
+    assert waypoint.alive
+    shop.lab.delete(waypoint)
+
+    assert "waypoint" not in shop.lab.pods
+    assert rows(shop.n1, shop.n2) == before
 
 
 def test_a_lab_without_a_node_has_nowhere_to_publish(lab, refused) -> None:

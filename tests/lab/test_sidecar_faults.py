@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import envoy
 import pytest
@@ -16,6 +18,7 @@ import kmesh_lab as km
 from kmesh_lab.kernel import proxying
 from kmesh_lab.lab import sidecar
 from kmesh_lab.traffic import envoy_config
+from kmesh_lab.traffic.envoy import Envoy
 from tests.lab.envoys import ended, kill_envoy
 from tests.lab.outside import kill
 
@@ -105,6 +108,51 @@ def test_a_refused_configuration_is_shown_in_envoys_words_and_the_old_one_stays(
     lab.apply(inventory, [])
     assert shop.connect(inventory).get("/stock/42") == "no healthy upstream"
     lab.delete(inventory)
+
+
+def test_an_envoy_that_never_serves_is_named(lab: km.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Envoy, "admin", lambda *_: "INITIALIZING\n")
+    clock = SimpleNamespace(monotonic=itertools.count(step=50).__next__, sleep=lambda _: None)  # s
+    monkeypatch.setattr("kmesh_lab.traffic.envoy.time", clock)
+
+    with pytest.raises(km.LabError, match=r"^the Envoy of pod 'shop' did not serve within 120 s\. It said: "):
+        lab.pod("shop", "n1", sidecar=True)
+
+
+def no_memory(*_: object) -> None:
+    raise OSError(12, "no memory")
+
+
+def test_a_service_that_proxies_did_not_hear_of_can_be_deleted_again(
+    lab: km.Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = lab.pod("shop", "n1", sidecar=True)
+    inventory = km.Service("inventory.shop", "10.96.0.10", {80: 8080})
+    lab.apply(inventory, [lab.pods["inventory-a"]])
+
+    monkeypatch.setattr(shop, "learn", no_memory)
+    with pytest.raises(OSError, match="no memory"):
+        lab.delete(inventory)
+    monkeypatch.undo()
+    assert len(shop.sidecar.endpoints(inventory)) == 1
+    lab.delete(inventory)
+
+    assert shop.sidecar.endpoints(inventory) == []
+
+
+def test_a_pod_is_gone_also_when_the_envoy_of_another_one_fails_or_its_own(
+    lab: km.Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, other = lab.pod("shop", "n1", sidecar=True), lab.pod("other", "n1")
+
+    monkeypatch.setattr(shop, "learn", no_memory)
+    with pytest.raises(OSError, match="no memory"):
+        lab.delete(other)
+    assert (other.alive, other.address in shop.node.maps.frontend) == (False, False)
+    lab.delete(other)
+    lab.delete(shop)
+
+    assert list(lab.pods) == ["inventory-a"]
 
 
 @pytest.mark.parametrize("port", [15000, 15001])

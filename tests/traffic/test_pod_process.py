@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from ipaddress import ip_address
 
 import pytest
@@ -25,6 +26,23 @@ SO_NETNS_COOKIE = 71
 
 def netns_cookie_of(sock):
     return struct.unpack("=Q", sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
+
+
+@contextmanager
+def interrupted_after(seconds):
+    """Interrupt what runs in the block, and expect that it does not go on."""
+
+    def interrupt(signum, frame):
+        raise KeyboardInterrupt("as Ctrl-C does in a notebook")
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        with pytest.raises(KeyboardInterrupt, match="in a notebook"):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def open_descriptors():
@@ -116,16 +134,8 @@ def test_requests_of_many_threads_each_get_their_own_answer(pod):
 def test_an_interrupted_request_does_not_spoil_the_next_one(pod):
     pod.request("listen", port=8080)
 
-    def interrupt(signum, frame):
-        raise InterruptedError("as Ctrl-C does in a notebook")
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(InterruptedError):
-            pod.request("connect_many", address="127.0.0.1", port=8080, count=3000)
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    with interrupted_after(0.05):
+        pod.request("connect_many", address="127.0.0.1", port=8080, count=3000)
 
     assert pod.request("ping").values == {"pid": pod.pid}
 
@@ -232,6 +242,20 @@ def test_a_pod_that_does_not_listen_is_killed(pod, ends):
 
     assert 0.25 < time.monotonic() - start < 2
     assert ends(pid, 0)
+
+
+def test_ctrl_c_while_a_pod_is_closed_leaves_neither_its_process_nor_a_descriptor(start, ends):
+    descriptors = open_descriptors()
+    pod = start("shop")
+    pid = pod.pid
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED)
+
+    with interrupted_after(0.1):
+        pod.close()
+
+    assert ends(pid, 0)
+    assert open_descriptors() == descriptors
 
 
 def test_closing_twice_and_closing_before_the_start_do_nothing(cgroup, pod):
