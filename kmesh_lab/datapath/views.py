@@ -1,7 +1,7 @@
 """The maps of a node as Python mappings in human terms: names next to ids, ports in host order.
 
 >>> node.maps.service[inventory]
-ServiceRow(prio_endpoint_count=(1, 0, 0, 1, 0, 0, 0), policy=2, ports=((80, 8080),), waypoint=None)
+ServiceRow(prio_endpoint_count=(1, 1, 0, 0, 0, 0, 0), policy=2, ports=((80, 8080),), waypoint=None)
 """
 
 from __future__ import annotations

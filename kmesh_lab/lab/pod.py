@@ -168,6 +168,7 @@ class Pod:
 
         >>> with waypoint.capture(port=15019) as capture:
         ...     shop.connect(inventory, 80).get("/stock/42")
+        'inventory-a: item 42: 7 in stock'
         >>> capture.payloads[0].hex(" ")
         '01 00 00 00 06 0a 60 00 0a 00 50 fe 00 00 00 00'
         """
