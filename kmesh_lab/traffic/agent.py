@@ -19,8 +19,8 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
 
 from kmesh_lab.traffic import channel
 from kmesh_lab.traffic.channel import Message
@@ -65,9 +65,6 @@ class Agent:
 
     # What the pod is.
 
-    def _op_ping(self) -> Answer:
-        return {"pid": os.getpid()}
-
     def _op_netns_cookie(self) -> Answer:
         return {"cookie": netns_cookie()}
 
@@ -97,20 +94,11 @@ class Agent:
         address: str,
         port: int,
         protocol: str = "tcp",
-        family: int | None = None,
         timeout: float | None = 5.0,
-        bind: Sequence[Any] | None = None,
     ) -> Answer:
         """Connect; ``connect_errno`` says how it went, and the cookie finds the trace also of a connect that failed."""
-        destination = resolve(address, port, protocol, family)
-        source = None if bind is None else resolve(bind[0], bind[1], protocol, family)
-        sock, peer, code = open_and_connect(destination, timeout, source)
-        values = {
-            "connect_errno": code,
-            "cookie": cookie_of(sock),
-            "local": sock.getsockname()[:2],
-            "peer": peer,
-        }
+        sock, peer, code = open_and_connect(resolve(address, port, protocol), timeout)
+        values = {"connect_errno": code, "cookie": cookie_of(sock), "peer": peer}
         if code == 0:
             return values, sock
         sock.close()
@@ -122,12 +110,10 @@ class Agent:
         port: int,
         count: int,
         protocol: str = "tcp",
-        family: int | None = None,
         timeout: float | None = 5.0,
-        cookies: bool = False,
     ) -> Answer:
         """Connect so many times in a row, closing each connection at once."""
-        tally = Tally(resolve(address, port, protocol, family), timeout, cookies=cookies)
+        tally = Tally(resolve(address, port, protocol), timeout)
         for _ in range(count):
             tally.connect()
         return tally.values()
@@ -137,14 +123,13 @@ class Agent:
         address: str,
         port: int,
         protocol: str = "tcp",
-        family: int | None = None,
         timeout: float | None = 5.0,
         pause: float = 0.0,
         log: bool = False,
     ) -> Answer:
         """Connect in the background until ``loop_stop``; several loops may run."""
         loop = max(self._loops, default=0) + 1
-        self._loops[loop] = Loop(Tally(resolve(address, port, protocol, family), timeout, log=log), pause)
+        self._loops[loop] = Loop(Tally(resolve(address, port, protocol), timeout, log=log), pause)
         return {"loop": loop}
 
     def _op_loop_stop(self, loop: int) -> Answer:
@@ -159,14 +144,13 @@ class Agent:
         port: int,
         protocol: str = "tcp",
         name: str | None = None,
-        address: str | None = None,
         calls: Peer | None = None,
     ) -> Answer:
-        """Serve on a port of all addresses or of one, IPv4 and IPv6; port 0 takes a free one.
+        """Serve on a port of all addresses, IPv4 and IPv6; port 0 takes a free one.
 
         ``calls`` is a service (address and port) that is asked for the answer to ``/stock/…``.
         """
-        sockets = listening_sockets(port, protocol, address)
+        sockets = listening_sockets(port, protocol)
         bound = sockets[0].getsockname()[1]
         threading.Thread(target=_serve, args=(sockets, name or self.name, calls), daemon=True).start()
         return {"port": bound}

@@ -123,14 +123,14 @@ class Envoy:
 
     # ---- what it reports
 
-    def admin(self, path: str, method: str = "GET") -> str:
+    def admin(self, path: str) -> str:
         """Ask its admin port, which only the pod itself can reach; `OSError` if nobody answers there."""
         reply = self._process.request("connect", address="127.0.0.1", port=ADMIN_PORT)
         if reply["connect_errno"]:
             raise OSError(reply["connect_errno"], f"the Envoy of pod {self._process.name!r} does not run")
         client = http.client.HTTPConnection("127.0.0.1", ADMIN_PORT)
         with reply.socket() as client.sock:
-            client.request(method, path, headers={"connection": "close"})
+            client.request("GET", path, headers={"connection": "close"})
             return client.getresponse().read().decode()
 
     def stats(self, pattern: str = "") -> dict[str, int]:
