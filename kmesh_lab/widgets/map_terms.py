@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +20,6 @@ __all__ = ["Cell", "Terms", "folded"]
 _NAMES = 200  # offered while a row is edited
 _LARGEST = 2**32 - 1
 _COMMENT = re.compile(r"(\w+)(?:\[\w+\])?;\s*/\* (.*?) \*/")
-_TOKEN = re.compile(r"(\d*)([a-zA-Z])")
 
 Cell = tuple[str, str]  # what people say, and the number or address that the map says
 
@@ -164,24 +162,13 @@ class Terms:
         text = self._datapath.module.text
         body = text.partition(f"\n{kind} {{")[2].partition("\n}")[0] if kind else ""
         comments = dict(_COMMENT.findall(body))
-        fields = zip(layout.fields, _slots(layout), strict=True)
+        fields = zip(layout.fields, layout.slots(), strict=True)
         return [[name or "bytes", start, size, comments.get(name, "")] for (name, _), (start, size) in fields]
-
-
-def _slots(layout: Layout) -> list[tuple[int, int]]:
-    """Offset and size of each field; padding is skipped."""
-    slots, at = [], 0
-    for number, code in _TOKEN.findall(layout.struct.format):
-        size = struct.calcsize(f"={number}{code}")
-        if code != "x":
-            slots.append((at, size))
-        at += size
-    return slots
 
 
 def folded(layout: Layout, data: bytes) -> list[str]:
     """The bytes of each field in groups of four; a long run of zeros at its end as 00×28."""
-    return [_fold(data[start : start + size]) for start, size in _slots(layout)]
+    return [_fold(data[start : start + size]) for start, size in layout.slots()]
 
 
 def _fold(data: bytes) -> str:
