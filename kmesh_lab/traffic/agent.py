@@ -27,13 +27,13 @@ from kmesh_lab.traffic.channel import Message
 from kmesh_lab.traffic.connects import Loop, Tally
 from kmesh_lab.traffic.sockets import Peer, cookie_of, listening_sockets, netns_cookie, open_and_connect, resolve
 
-__all__ = ["Agent", "Answer", "main", "run"]
+__all__ = ["ENROL_PORT", "UNENROL_PORT", "Agent", "Answer", "main", "run"]
 
 Answer = Message | tuple[Message, socket.socket]
 """What an operation returns: values, or values and a socket that is passed on."""
 
 _CLONE_NEWNET = 0x40000000
-_ENROL, _UNENROL = 929, 930
+ENROL_PORT, UNENROL_PORT = 929, 930  # bpf/include/manage.h; Kmesh bpf/include/bpf_common.h
 _CONTROL_ADDRESS = {4: "0.0.0.2", 6: "::2"}
 
 
@@ -73,12 +73,14 @@ class Agent:
         return {}, socket.socket(family, type, proto)
 
     def _op_control(self, port: int, family: int = 4) -> Answer:
-        """Enrol (929) or unenrol (930) the pod as Kmesh's CNI plugin does, by a connect that nobody will answer.
+        """Enrol the pod or, by the other port, unenrol it as Kmesh's CNI plugin does, by a connect that nobody answers.
 
         A handshake under way is a success: the programs have seen it (pkg/nets/nets.go, TriggerControlCommand).
         """
-        if port not in (_ENROL, _UNENROL) or family not in _CONTROL_ADDRESS:
-            raise ValueError(f"port {port!r}, family {family!r}: expected port 929 or 930 and family 4 or 6")
+        if port not in (ENROL_PORT, UNENROL_PORT) or family not in _CONTROL_ADDRESS:
+            raise ValueError(
+                f"port {port!r}, family {family!r}: expected port {ENROL_PORT} or {UNENROL_PORT} and family 4 or 6"
+            )
         destination = resolve(_CONTROL_ADDRESS[family], port)
         with socket.socket(destination.family, destination.type) as sock:
             sock.setblocking(False)

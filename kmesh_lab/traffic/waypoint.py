@@ -30,7 +30,7 @@ from kmesh_lab.traffic.sockets import Peer, listening_sockets
 __all__ = ["PORT", "Waypoint", "main"]
 
 PORT = 15019
-"""Where a waypoint expects the TLV: KmeshWaypointPort (pkg/controller/workload/workload_processor.go)."""
+"""`kmesh_lab.mesh.WAYPOINT_TARGET_PORT`, which a pod's process does not load; a test holds the two together."""
 
 _TLV_SECONDS = 15.0  # Envoy's listener_filters_timeout
 _CONNECT_SECONDS = 5.0
