@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from kmesh_lab.datapath.rows import EndpointKey, address_text, unpack_ip
+from kmesh_lab.datapath.views import unpack_manage_key
 from kmesh_lab.display import choices
 from kmesh_lab.kernel.maps import Layout
 from kmesh_lab.lab import Node
@@ -43,9 +44,8 @@ class Terms:
         if table == "endpoint":
             found = self._rows.unpack_endpoint_key(raw)
             return found.service_id, found.prio, found.index
-        if table == "manage":  # cookies and addresses share the key space; the lab has no address 0.x.y.z
-            number = int.from_bytes(raw[:8], "little")
-            return unpack_ip(raw) if any(raw[8:]) or number >> 24 else number
+        if table == "manage":
+            return unpack_manage_key(raw)
         return self._rows.unpack_id(raw)
 
     def order(self, table: str, raw: bytes) -> Any:
