@@ -17,7 +17,7 @@ from kmesh_lab.traffic.envoy_config import ADMIN_PORT, Certificate, Config, boot
 from kmesh_lab.traffic.pod_process import PodProcess
 from kmesh_lab.traffic.redirect import OUTBOUND_PORT
 
-__all__ = ["Counters", "Envoy", "EnvoyEndpoint", "Memory"]
+__all__ = ["Counters", "Envoy", "EnvoyEndpoint", "Memory", "memory_of"]
 
 _PATIENCE = 120.0  # seconds in which Envoy takes over a configuration; 5,000 services need three, on a quiet machine
 _PROBLEMS = ("[error]", "[critical]", "rejected")  # from what may matter to what does
@@ -62,6 +62,13 @@ class Memory:
     rss: int
     pss: int
     private: int
+
+
+def memory_of(pid: int) -> Memory:
+    """What a process takes now."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    kb = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+    return Memory(1024 * kb["Rss"], 1024 * kb["Pss"], 1024 * kb["Private_Dirty"])
 
 
 class Envoy:
@@ -170,9 +177,7 @@ class Envoy:
 
     def memory(self) -> Memory:
         """What its process takes now."""
-        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()[1:]
-        kb = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
-        return Memory(1024 * kb["Rss"], 1024 * kb["Pss"], 1024 * kb["Private_Dirty"])
+        return memory_of(self.pid)
 
     # ---- inside
 
