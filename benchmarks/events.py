@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import Figure
-from kmesh_lab.kernel.libbpf import call
+from kmesh_lab.kernel.libbpf import TestRunOptions, call
 from kmesh_lab.kernel.program import Module
 from kmesh_lab.kernel.ringbuf import RingBuffer
 
@@ -22,20 +22,6 @@ ROUNDS, RATE, SECONDS = 3, 50_000, 2.0
 FASTER, BRIEFLY = (100_000, 200_000, 400_000), 1.0
 RING_SIZE, PAGE = 8 << 20, 4096
 _TICK = 0.001
-
-
-class TestRun(ctypes.Structure):
-    """The beginning of ``struct bpf_test_run_opts`` of libbpf's bpf.h."""
-
-    _fields_ = [
-        ("sz", ctypes.c_size_t),
-        *((name, ctypes.c_void_p) for name in ("data_in", "data_out")),
-        *((name, ctypes.c_uint32) for name in ("data_size_in", "data_size_out")),
-        *((name, ctypes.c_void_p) for name in ("ctx_in", "ctx_out")),
-        *((name, ctypes.c_uint32) for name in ("ctx_size_in", "ctx_size_out", "retval")),
-        ("repeat", ctypes.c_int),
-        *((name, ctypes.c_uint32) for name in ("duration", "flags", "cpu", "batch_size")),
-    ]
 
 
 def figures() -> list[Figure]:
@@ -85,8 +71,8 @@ def _lost(module: Module) -> int:
 
 def _produce(program: int, rate: int, seconds: float) -> tuple[int, float]:
     """Write records at a steady rate; what a busy machine delays is made up for. Returns how many, and the time."""
-    packet = ctypes.create_string_buffer(64)
-    run = TestRun(sz=ctypes.sizeof(TestRun), data_in=ctypes.addressof(packet), data_size_in=len(packet))
+    packet = bytes(64)
+    run = TestRunOptions(data_in=packet, data_size_in=len(packet))
     start = time.perf_counter()
     written = 0
     while (now := time.perf_counter() - start) < seconds:

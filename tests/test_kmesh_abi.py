@@ -14,8 +14,9 @@ import pytest
 
 from kmesh_lab.kernel.compiler import BPF_DIR, Image, compile_c
 from kmesh_lab.kernel.objectfile import ObjectFile
-from kmesh_lab.mesh import MAX_PORTS, Policy
-from kmesh_lab.traffic import tlv
+from kmesh_lab.mesh import MAX_PORTS, WAYPOINT_TARGET_PORT, Policy
+from kmesh_lab.traffic import tlv, waypoint
+from kmesh_lab.traffic.agent import ENROL_PORT, UNENROL_PORT
 
 pytestmark = pytest.mark.root
 
@@ -135,7 +136,12 @@ def test_seven_priorities_and_ten_ports() -> None:
 
 
 def test_the_control_ports_are_929_and_930() -> None:
-    assert re.findall(r"#define CONTROL_PORT_\w+ (\d+)", header("manage.h")) == ["929", "930"]
+    ports = [int(port) for port in re.findall(r"#define CONTROL_PORT_\w+ (\d+)", header("manage.h"))]
+    assert ports == [929, 930] == [ENROL_PORT, UNENROL_PORT]
+
+
+def test_a_waypoint_listens_on_the_port_to_which_its_service_leads() -> None:
+    assert waypoint.PORT == WAYPOINT_TARGET_PORT
 
 
 def test_the_tlv_has_the_same_numbers_in_c_and_in_python() -> None:

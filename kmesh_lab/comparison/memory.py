@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from kmesh_lab.comparison.load import SERVER_PORT
 from kmesh_lab.comparison.paths import Lane
 from kmesh_lab.mesh import Service, Workload
+from kmesh_lab.traffic.envoy import memory_of
 
-__all__ = ["Memory", "private", "weigh"]
+__all__ = ["Memory", "weigh"]
 
 _SERVICES = 100  # that are added to see what one of them needs
 _FIRST_VIP, _FIRST_POD = IPv4Address("10.97.0.1"), IPv4Address("10.100.0.1")
@@ -53,16 +53,9 @@ def _weights(lane: Lane) -> dict[str, float]:
         node.publisher.settle()
     return {
         "node": _mean([node.datapath.memory() for node in nodes]),
-        "pod": _mean([private(pid) for pid in lane.route.sidecars.values()]),
-        "waypoint": _mean([private(pid) for pid in lane.route.waypoints.values()]),
+        "pod": _mean([memory_of(pid).private for pid in lane.route.sidecars.values()]),
+        "waypoint": _mean([memory_of(pid).private for pid in lane.route.waypoints.values()]),
     }
-
-
-def private(pid: int) -> int:
-    """Bytes that a process has written itself, so that nobody can share them, as they can the pages of its program."""
-    with open(f"/proc/{pid}/smaps_rollup") as lines:
-        sizes: Mapping[str, str] = dict(line.split(":", 1) for line in list(lines)[1:])
-    return int(sizes["Private_Dirty"].split()[0]) * 1024
 
 
 def _mean(values: list[int]) -> float:

@@ -1,7 +1,7 @@
 """The maps of a node as Python mappings in human terms: names next to ids, ports in host order.
 
 >>> node.maps.service[inventory]
-ServiceRow(prio_endpoint_count=(1, 0, 0, 1, 0, 0, 0), policy=2, ports=((80, 8080),), waypoint=None)
+ServiceRow(prio_endpoint_count=(1, 1, 0, 0, 0, 0, 0), policy=2, ports=((80, 8080),), waypoint=None)
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.maps import Map, Row
 from kmesh_lab.mesh import IPAddress, Service, Workload
 
-__all__ = ["MapView", "MapViews"]
+__all__ = ["MapView", "MapViews", "unpack_manage_key"]
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -167,7 +167,7 @@ class MapViews:
         self.manage: MapView[IPAddress | int, int] = MapView(
             maps["km_manage"],
             settle,
-            (_pack_manage_key, _unpack_manage_key),
+            (_pack_manage_key, unpack_manage_key),
             ident,
             {"who": lambda k, v: f"network namespace {k}" if isinstance(k, int) else k, "value": lambda k, v: v},
         )
@@ -226,7 +226,7 @@ def _pack_manage_key(who: IPAddress | str | int) -> bytes:
     return who.to_bytes(8, "little").ljust(16, b"\0") if isinstance(who, int) else _pack_address(who)
 
 
-def _unpack_manage_key(key: bytes) -> IPAddress | int:
+def unpack_manage_key(key: bytes) -> IPAddress | int:
     """Cookies and IPv4 addresses share the key space: a small number is a cookie, as the lab has no 0.x.y.z pods."""
     number = int.from_bytes(key[:8], "little")
     return unpack_ip(key) if any(key[8:]) or number >> 24 else number

@@ -95,7 +95,7 @@ def _port_finding(it: Shop, service: Service, port: int) -> Finding:
 # ---- 01.3
 
 _Walk = Callable[..., Any]
-_NEAR, _FAR = ("10.244.1.2", 8080), ("10.244.2.1", 8080)
+_FAR = ("10.244.2.1", 8080)
 
 
 def _examine_walk(answer: Any) -> list[Finding]:

@@ -142,11 +142,7 @@ def _examine_mode(answer: Any) -> list[Finding]:
     with open_lane(_path(lay)) as lane:
         envoys, connections = _envoys_passed(lane), _per_request(lane, _QUESTIONS[2])
     seen = "no Envoy any more" if not envoys else f"{envoys} Envoys" if envoys > 1 else "one Envoy"
-    why = (
-        ""
-        if envoys == 2
-        else "Both pods shall keep their sidecars: what is cheap because it is not there is no answer."
-    )
+    why = "" if envoys == 2 else _KEEP
     findings = [Finding("a request passes", "2 Envoys", seen, "right" if envoys == 2 else "wrong", why)]
     few = round(connections) == 1
     why = "" if few else "These Envoys copy bytes. They know where a connection ends, but not where a request does."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,22 +12,12 @@ from kmesh_lab.kernel.compiler import compile_text
 from kmesh_lab.kernel.libbpf import MapInfo, call, object_info
 from kmesh_lab.kernel.maps import Map
 from kmesh_lab.kernel.program import Module, Program
-from kmesh_lab.kernel.testrun import ENOTSUPP, run_on_packet
 
-__all__ = ["MAP_TYPES", "counting_runs", "map_type", "packets", "program_info", "refusal", "switches", "test_run"]
+__all__ = ["MAP_TYPES", "counting_runs", "map_type", "packets", "program_info", "refusal", "switches"]
 
 MAP_TYPES = {1: "hash", 2: "array", 3: "prog_array", 18: "sockhash", 24: "sk_storage", 27: "ringbuf"}  # linux/bpf.h
-PACKET = bytes(12) + b"\x08\x00" + b"\x45" + bytes(99)  # Ethernet, the first byte of IPv4
 _RUN_TIME = 0  # BPF_STATS_RUN_TIME
 _PRELUDE = "#define SEC(name)\n"  # the loader finds the word, C need not: bpf/include/maps.h
-
-
-def test_run(program: Program) -> str:
-    """Ask the kernel to run a program on one made-up packet: ``returned 1``, or the error, such as ``ENOTSUPP``."""
-    try:
-        return f"returned {run_on_packet(program, PACKET)}"
-    except OSError as error:
-        return "ENOTSUPP" if error.errno == ENOTSUPP else errno.errorcode.get(error.errno or 0, str(error))
 
 
 @contextmanager

@@ -56,7 +56,6 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "libbpf_prog_type_by_name": (_INT, [_STR, _PTR, _PTR]),
     "libbpf_probe_bpf_prog_type": (_INT, [_INT, _PTR]),
     "libbpf_probe_bpf_map_type": (_INT, [_INT, _PTR]),
-    "libbpf_probe_bpf_helper": (_INT, [_INT, _INT, _PTR]),
     "libbpf_set_print": (_PTR, [_PTR]),
     "libbpf_num_possible_cpus": (_INT, []),
     "libbpf_strerror": (_INT, [_INT, _STR, ctypes.c_size_t]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ __all__ = ["Layout", "Map", "Row"]
 Row = tuple[bytes, bytes]  # key, value
 
 BPF_ANY = 0
+_TOKEN = re.compile(r"(\d+)([a-zA-Z?])")  # of the format of a struct
 
 
 class Layout:
@@ -61,6 +63,16 @@ class Layout:
             else:
                 self.fields.append((path, 0))
                 yield f"{size}s"
+
+    def slots(self) -> list[tuple[int, int]]:
+        """Offset and size of each of the ``fields``; padding is skipped."""
+        slots, at = [], 0
+        for count, code in _TOKEN.findall(self.struct.format):
+            size = struct.calcsize(f"={count}{code}")
+            if code != "x":
+                slots.append((at, size))
+            at += size
+        return slots
 
     def variant(self, union: str, member: str) -> Layout:
         """The layout of one member of a union field, for example ``("tuple.__anon0", "ipv4")``."""

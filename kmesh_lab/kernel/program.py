@@ -83,7 +83,7 @@ class Module:
     ``source`` is a C file, or an image of one. ``defines`` become ``-D`` switches. Maps named in ``reuse`` are not
     made: the programs get those. Raises `kmesh_lab.errors.CompileError` and `kmesh_lab.errors.VerifierError`.
 
-        >>> Module(BPF_DIR / "kmesh.c", {"KL_TRACE": 1}).load("cgroup_connect4_prog")
+        >>> Module(BPF_DIR / "kmesh.c").load("cgroup_connect4_prog")
         <Program cgroup_connect4_prog cgroup/connect4>
     """
 

@@ -12,11 +12,10 @@ from ipaddress import IPv4Address, IPv6Address
 
 from kmesh_lab.display import choices
 from kmesh_lab.errors import LabError
-from kmesh_lab.mesh import IPAddress
+from kmesh_lab.mesh import LABEL, IPAddress
 
 __all__ = ["check_choice", "check_label", "check_port", "next_node", "pod_address", "waypoint_vip"]
 
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123
 _NODES, _PER_NODE = 255, 254
 
 
@@ -52,7 +51,7 @@ def _address(family: int, ipv4: str, ipv6: str) -> IPAddress:
 
 def check_label(what: str, name: str) -> None:
     """Raise ``ValueError`` unless Kubernetes would take the name."""
-    if not isinstance(name, str) or not _LABEL.fullmatch(name):
+    if not isinstance(name, str) or not re.fullmatch(LABEL, name):
         raise ValueError(f"{what} {name!r}: expected a-z, 0-9 and inner '-', at most 63 characters, as in Kubernetes")
 
 

@@ -12,6 +12,6 @@ def source(file: str, function: str | None = None) -> Source:
     """The C that was compiled: a function of ``bpf/`` with its comment, or a whole file.
 
     >>> source("service.h", "lb_locality_failover_handle")
-    <Source service.h lines 30–38>
+    <Source service.h lines 25–33>
     """
     return function_source(find_source(BPF_DIR, file), function)

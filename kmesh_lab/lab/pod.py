@@ -19,6 +19,7 @@ from kmesh_lab.lab.addresses import check_choice, check_port
 from kmesh_lab.lab.connection import Connection, Connects
 from kmesh_lab.lab.sidecar import Proxy, Sidecar
 from kmesh_lab.mesh import IPAddress, Service, Workload
+from kmesh_lab.traffic.agent import ENROL_PORT, UNENROL_PORT
 from kmesh_lab.traffic.pod_process import PodProcess, Reply
 from kmesh_lab.traffic.sockets import disconnect
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from kmesh_lab.traffic.capture import Capture
 
 __all__ = ["Pod", "Target"]
-
-ENROL_PORT, UNENROL_PORT = 929, 930  # Kmesh bpf/include/bpf_common.h; bpf/include/manage.h
 
 
 class Pod:
@@ -168,6 +167,7 @@ class Pod:
 
         >>> with waypoint.capture(port=15019) as capture:
         ...     shop.connect(inventory, 80).get("/stock/42")
+        'inventory-a: item 42: 7 in stock'
         >>> capture.payloads[0].hex(" ")
         '01 00 00 00 06 0a 60 00 0a 00 50 fe 00 00 00 00'
         """

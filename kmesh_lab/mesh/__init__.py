@@ -8,6 +8,7 @@ Standard library only, so everything here can be read and tested without root::
     _checks    what Kmesh can store and find again
 """
 
+from kmesh_lab.mesh._checks import LABEL
 from kmesh_lab.mesh.identity import IdTable, fnv1a_32
 from kmesh_lab.mesh.locality import (
     DEFAULT_CLUSTER,
@@ -33,6 +34,7 @@ from kmesh_lab.mesh.model import (
 
 __all__ = [
     "DEFAULT_CLUSTER",
+    "LABEL",
     "MAX_PORTS",
     "MAX_SCOPES",
     "WAYPOINT_PORT",

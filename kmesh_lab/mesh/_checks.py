@@ -11,15 +11,15 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import MappingProxyType
 
-__all__ = ["MAX_PORTS", "IPAddress", "check_destination", "check_ports", "check_service_name", "check_vips"]
+__all__ = ["LABEL", "MAX_PORTS", "IPAddress", "check_destination", "check_ports", "check_service_name", "check_vips"]
 
 IPAddress = IPv4Address | IPv6Address
 
 MAX_PORTS = 10
 """A km_service record has ten port slots (bpf/kmesh/workload/include/workload.h)."""
 
-_LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"  # RFC 1123
-_SERVICE_NAME = re.compile(rf"{_LABEL}\.{_LABEL}")
+LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"  # RFC 1123: a name in Kubernetes
+_SERVICE_NAME = re.compile(rf"{LABEL}\.{LABEL}")
 
 
 def check_service_name(name: str, namespace: str | None) -> str:

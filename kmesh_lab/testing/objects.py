@@ -25,7 +25,7 @@ from kmesh_lab.kernel.maps import Map
 from kmesh_lab.kernel.objectfile import ObjectFile
 from kmesh_lab.kernel.program import Module, Program
 from kmesh_lab.kernel.source import find_source
-from kmesh_lab.kernel.testrun import ENOTSUPP, run_on_packet
+from kmesh_lab.kernel.testrun import outcome_on_packet
 
 __all__ = ["Compiled", "Loaded", "PacketRuns", "compile_object", "packet_runs", "pair", "socket_key", "storage_row"]
 
@@ -151,12 +151,5 @@ class PacketRuns(Mapping[str, str]):
 
 
 def packet_runs(programs: Mapping[str, Program]) -> PacketRuns:
-    """Ask the kernel to run each program on a packet of 64 zero bytes."""
-    rows = {}
-    for name, program in programs.items():
-        try:
-            said = f"returned {run_on_packet(program)}"
-        except OSError as error:
-            said = "ENOTSUPP" if error.errno == ENOTSUPP else str(error)
-        rows[name] = (program.section, said)
-    return PacketRuns(rows)
+    """Ask the kernel to run each program on a made-up packet."""
+    return PacketRuns({name: (program.section, outcome_on_packet(program)) for name, program in programs.items()})

@@ -19,21 +19,21 @@ import select
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable
+from typing import NoReturn
 
 from kmesh_lab.traffic import channel
 from kmesh_lab.traffic.channel import Message
 from kmesh_lab.traffic.connects import Loop, Tally
 from kmesh_lab.traffic.sockets import Peer, cookie_of, listening_sockets, netns_cookie, open_and_connect, resolve
 
-__all__ = ["Agent", "Answer", "main", "run"]
+__all__ = ["ENROL_PORT", "UNENROL_PORT", "Agent", "Answer", "main", "run"]
 
 Answer = Message | tuple[Message, socket.socket]
 """What an operation returns: values, or values and a socket that is passed on."""
 
 _CLONE_NEWNET = 0x40000000
-_ENROL, _UNENROL = 929, 930
+ENROL_PORT, UNENROL_PORT = 929, 930  # bpf/include/manage.h; Kmesh bpf/include/bpf_common.h
 _CONTROL_ADDRESS = {4: "0.0.0.2", 6: "::2"}
 
 
@@ -65,9 +65,6 @@ class Agent:
 
     # What the pod is.
 
-    def _op_ping(self) -> Answer:
-        return {"pid": os.getpid()}
-
     def _op_netns_cookie(self) -> Answer:
         return {"cookie": netns_cookie()}
 
@@ -76,12 +73,14 @@ class Agent:
         return {}, socket.socket(family, type, proto)
 
     def _op_control(self, port: int, family: int = 4) -> Answer:
-        """Enrol (929) or unenrol (930) the pod as Kmesh's CNI plugin does, by a connect that nobody will answer.
+        """Enrol the pod or, by the other port, unenrol it as Kmesh's CNI plugin does, by a connect that nobody answers.
 
         A handshake under way is a success: the programs have seen it (pkg/nets/nets.go, TriggerControlCommand).
         """
-        if port not in (_ENROL, _UNENROL) or family not in _CONTROL_ADDRESS:
-            raise ValueError(f"port {port!r}, family {family!r}: expected port 929 or 930 and family 4 or 6")
+        if port not in (ENROL_PORT, UNENROL_PORT) or family not in _CONTROL_ADDRESS:
+            raise ValueError(
+                f"port {port!r}, family {family!r}: expected port {ENROL_PORT} or {UNENROL_PORT} and family 4 or 6"
+            )
         destination = resolve(_CONTROL_ADDRESS[family], port)
         with socket.socket(destination.family, destination.type) as sock:
             sock.setblocking(False)
@@ -97,20 +96,11 @@ class Agent:
         address: str,
         port: int,
         protocol: str = "tcp",
-        family: int | None = None,
         timeout: float | None = 5.0,
-        bind: Sequence[Any] | None = None,
     ) -> Answer:
         """Connect; ``connect_errno`` says how it went, and the cookie finds the trace also of a connect that failed."""
-        destination = resolve(address, port, protocol, family)
-        source = None if bind is None else resolve(bind[0], bind[1], protocol, family)
-        sock, peer, code = open_and_connect(destination, timeout, source)
-        values = {
-            "connect_errno": code,
-            "cookie": cookie_of(sock),
-            "local": sock.getsockname()[:2],
-            "peer": peer,
-        }
+        sock, peer, code = open_and_connect(resolve(address, port, protocol), timeout)
+        values = {"connect_errno": code, "cookie": cookie_of(sock), "peer": peer}
         if code == 0:
             return values, sock
         sock.close()
@@ -122,12 +112,10 @@ class Agent:
         port: int,
         count: int,
         protocol: str = "tcp",
-        family: int | None = None,
         timeout: float | None = 5.0,
-        cookies: bool = False,
     ) -> Answer:
         """Connect so many times in a row, closing each connection at once."""
-        tally = Tally(resolve(address, port, protocol, family), timeout, cookies=cookies)
+        tally = Tally(resolve(address, port, protocol), timeout)
         for _ in range(count):
             tally.connect()
         return tally.values()
@@ -137,14 +125,13 @@ class Agent:
         address: str,
         port: int,
         protocol: str = "tcp",
-        family: int | None = None,
         timeout: float | None = 5.0,
         pause: float = 0.0,
         log: bool = False,
     ) -> Answer:
         """Connect in the background until ``loop_stop``; several loops may run."""
         loop = max(self._loops, default=0) + 1
-        self._loops[loop] = Loop(Tally(resolve(address, port, protocol, family), timeout, log=log), pause)
+        self._loops[loop] = Loop(Tally(resolve(address, port, protocol), timeout, log=log), pause)
         return {"loop": loop}
 
     def _op_loop_stop(self, loop: int) -> Answer:
@@ -159,14 +146,13 @@ class Agent:
         port: int,
         protocol: str = "tcp",
         name: str | None = None,
-        address: str | None = None,
         calls: Peer | None = None,
     ) -> Answer:
-        """Serve on a port of all addresses or of one, IPv4 and IPv6; port 0 takes a free one.
+        """Serve on a port of all addresses, IPv4 and IPv6; port 0 takes a free one.
 
         ``calls`` is a service (address and port) that is asked for the answer to ``/stock/…``.
         """
-        sockets = listening_sockets(port, protocol, address)
+        sockets = listening_sockets(port, protocol)
         bound = sockets[0].getsockname()[1]
         threading.Thread(target=_serve, args=(sockets, name or self.name, calls), daemon=True).start()
         return {"port": bound}

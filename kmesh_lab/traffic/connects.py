@@ -13,7 +13,7 @@ import time
 from collections import Counter
 
 from kmesh_lab.traffic.channel import Message
-from kmesh_lab.traffic.sockets import Destination, Peer, cookie_of, open_and_connect
+from kmesh_lab.traffic.sockets import Destination, Peer, open_and_connect
 
 __all__ = ["Loop", "Tally"]
 
@@ -26,14 +26,11 @@ class Tally:
     Times are ``time.monotonic()``, which all processes of the machine share.
     """
 
-    def __init__(
-        self, destination: Destination, timeout: float | None, *, cookies: bool = False, log: bool = False
-    ) -> None:
+    def __init__(self, destination: Destination, timeout: float | None, *, log: bool = False) -> None:
         self._destination = destination
         self._timeout = timeout
         self._peers: Counter[Peer] = Counter()
         self._errors: list[tuple[float, int]] = []
-        self._cookies: list[int] | None = [] if cookies else None
         self._log: list[tuple[float, float, Peer | None]] | None = [] if log else None
 
     def connect(self) -> None:
@@ -46,8 +43,6 @@ class Tally:
         try:
             sock, peer, code = open_and_connect(self._destination, self._timeout)
             with sock:
-                if self._cookies is not None:
-                    self._cookies.append(cookie_of(sock))
                 if self._destination.type == socket.SOCK_STREAM:
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         except OSError as error:  # out of descriptors or memory: an error of this connect, not of the loop
@@ -63,14 +58,12 @@ class Tally:
     def values(self) -> Message:
         """Return ``peers`` as [address, port, connects] and ``errors`` as [time, errno].
 
-        Where wanted, also ``cookies``, one per socket, and ``log`` as [start, end, index of the peer or None].
+        Where wanted, also ``log`` as [start, end, index of the peer or None].
         """
         values: Message = {
             "peers": [[address, port, count] for (address, port), count in self._peers.items()],
             "errors": self._errors,
         }
-        if self._cookies is not None:
-            values["cookies"] = self._cookies
         if self._log is not None:
             positions = {peer: position for position, peer in enumerate(self._peers)}
             values["log"] = [(start, end, None if peer is None else positions[peer]) for start, end, peer in self._log]

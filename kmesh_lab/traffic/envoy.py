@@ -17,7 +17,7 @@ from kmesh_lab.traffic.envoy_config import ADMIN_PORT, Certificate, Config, boot
 from kmesh_lab.traffic.pod_process import PodProcess
 from kmesh_lab.traffic.redirect import OUTBOUND_PORT
 
-__all__ = ["Counters", "Envoy", "EnvoyEndpoint", "Memory"]
+__all__ = ["Counters", "Envoy", "EnvoyEndpoint", "Memory", "memory_of"]
 
 _PATIENCE = 120.0  # seconds in which Envoy takes over a configuration; 5,000 services need three, on a quiet machine
 _PROBLEMS = ("[error]", "[critical]", "rejected")  # from what may matter to what does
@@ -62,6 +62,13 @@ class Memory:
     rss: int
     pss: int
     private: int
+
+
+def memory_of(pid: int) -> Memory:
+    """What a process takes now."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+    kb = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
+    return Memory(1024 * kb["Rss"], 1024 * kb["Pss"], 1024 * kb["Private_Dirty"])
 
 
 class Envoy:
@@ -125,14 +132,14 @@ class Envoy:
 
     # ---- what it reports
 
-    def admin(self, path: str, method: str = "GET") -> str:
+    def admin(self, path: str) -> str:
         """Ask its admin port, which only the pod itself can reach; `OSError` if nobody answers there."""
         reply = self._process.request("connect", address="127.0.0.1", port=ADMIN_PORT)
         if reply["connect_errno"]:
             raise OSError(reply["connect_errno"], f"the Envoy of pod {self._process.name!r} does not run")
         client = http.client.HTTPConnection("127.0.0.1", ADMIN_PORT)
         with reply.socket() as client.sock:
-            client.request(method, path, headers={"connection": "close"})
+            client.request("GET", path, headers={"connection": "close"})
             return client.getresponse().read().decode()
 
     def stats(self, pattern: str = "") -> dict[str, int]:
@@ -172,9 +179,7 @@ class Envoy:
 
     def memory(self) -> Memory:
         """What its process takes now."""
-        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text().splitlines()[1:]
-        kb = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines)}
-        return Memory(1024 * kb["Rss"], 1024 * kb["Pss"], 1024 * kb["Private_Dirty"])
+        return memory_of(self.pid)
 
     # ---- inside
 

@@ -42,42 +42,30 @@ class Destination(NamedTuple):  # a dataclass would cost the start of a pod 8 ms
     sockaddr: tuple[Any, ...]
 
 
-def resolve(address: str, port: int, protocol: str = "tcp", family: int | None = None) -> Destination:
+def resolve(address: str, port: int, protocol: str = "tcp") -> Destination:
     """Return the destination; the text of the address decides the family, so ``::ffff:10.0.0.1`` is AF_INET6.
 
-    ``family=6`` with an IPv4 address is its IPv4-mapped form. ``ValueError`` on a name instead of numbers: a resolver
-    would answer for the host, not for the pod.
+    ``ValueError`` on a name instead of numbers: a resolver would answer for the host, not for the pod.
     """
     if protocol not in _TYPES:
         raise ValueError(f"unknown protocol {protocol!r}: expected tcp or udp")
     if not isinstance(port, int) or not 0 <= port <= 65535:
         raise ValueError(f"{port!r} is not a port: expected an int from 0 to 65535")
-    if family not in (None, 4, 6):
-        raise ValueError(f"unknown family {family!r}: expected 4 or 6")
-    if family == 6 and ":" not in address:
-        address = f"::ffff:{address}"
     try:
         found = socket.getaddrinfo(address, port, type=_TYPES[protocol], flags=socket.AI_NUMERICHOST)
     except OSError:  # gaierror, whose numbers are no errno
         raise ValueError(f"{address!r} is not an IPv4 or IPv6 address") from None
-    result, kind, _, _, sockaddr = found[0]
-    if family == 4 and result != socket.AF_INET:
-        raise ValueError(f"{address!r} is not an IPv4 address")
-    return Destination(result, kind, sockaddr)
+    family, kind, _, _, sockaddr = found[0]
+    return Destination(family, kind, sockaddr)
 
 
-def open_and_connect(
-    destination: Destination, timeout: float | None, source: Destination | None = None
-) -> tuple[socket.socket, Peer | None, int]:
+def open_and_connect(destination: Destination, timeout: float | None) -> tuple[socket.socket, Peer | None, int]:
     """Make a socket and call connect(2) on it once; return the socket with its peer and 0, or with None and the errno.
 
     The kernel keeps the time, so the socket stays a blocking one, which is what a client in a notebook wants.
     """
     sock = socket.socket(destination.family, destination.type)
     try:
-        if source is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(source.sockaddr)
         if timeout is not None:
             microseconds = max(1, round(timeout * 1_000_000))  # 0 would mean for ever
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", *divmod(microseconds, 1_000_000)))
@@ -104,19 +92,19 @@ def disconnect(sock: socket.socket) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def listening_sockets(port: int, protocol: str = "tcp", address: str | None = None) -> list[socket.socket]:
+def listening_sockets(port: int, protocol: str = "tcp") -> list[socket.socket]:
     """Return bound sockets, one per family: IPv4 and IPv6 apart, so that an IPv4 client is an AF_INET socket here too.
 
     Port 0 takes a free one. ``OSError`` when the port is taken; then none stays open.
     """
     sockets: list[socket.socket] = []
     try:
-        for one in ("0.0.0.0", "::") if address is None else (address,):
-            destination = resolve(one, port, protocol)
+        for address in ("0.0.0.0", "::"):
+            destination = resolve(address, port, protocol)
             try:
                 sock = socket.socket(destination.family, destination.type)
             except OSError as error:
-                if address is None and sockets and error.errno == errno.EAFNOSUPPORT:
+                if sockets and error.errno == errno.EAFNOSUPPORT:
                     break  # a kernel without IPv6
                 raise
             sockets.append(sock)
@@ -124,7 +112,7 @@ def listening_sockets(port: int, protocol: str = "tcp", address: str | None = No
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             if destination.type == socket.SOCK_STREAM:  # two UDP servers could share the port without noticing
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _bind(sock, destination, f"{protocol} {one} port {port}")
+            _bind(sock, destination, f"{protocol} {address} port {port}")
             if destination.type == socket.SOCK_STREAM:
                 sock.listen(_BACKLOG)
             port = sock.getsockname()[1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -123,10 +121,8 @@ def _fields(part: str, data: bytes, layout: Layout | None) -> Iterator[list[Any]
     if layout is None or layout.size != len(data):
         yield [part, "", *_folded(data)]
         return
-    sizes = [struct.calcsize("=" + each) for each in re.findall(r"\d+[a-wyzA-Z?]", layout.struct.format)]
-    for (name, _), size in zip(layout.fields, sizes, strict=True):
-        yield [part, name, *_folded(data[:size])]
-        data = data[size:]
+    for (name, _), (start, size) in zip(layout.fields, layout.slots(), strict=True):
+        yield [part, name, *_folded(data[start : start + size])]
 
 
 def _folded(data: bytes) -> tuple[str, int]:

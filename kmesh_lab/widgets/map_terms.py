@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import struct
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from kmesh_lab.datapath.rows import EndpointKey, address_text, unpack_ip
+from kmesh_lab.datapath.views import unpack_manage_key
 from kmesh_lab.display import choices
 from kmesh_lab.kernel.maps import Layout
 from kmesh_lab.lab import Node
@@ -21,7 +21,6 @@ __all__ = ["Cell", "Terms", "folded"]
 _NAMES = 200  # offered while a row is edited
 _LARGEST = 2**32 - 1
 _COMMENT = re.compile(r"(\w+)(?:\[\w+\])?;\s*/\* (.*?) \*/")
-_TOKEN = re.compile(r"(\d*)([a-zA-Z])")
 
 Cell = tuple[str, str]  # what people say, and the number or address that the map says
 
@@ -45,9 +44,8 @@ class Terms:
         if table == "endpoint":
             found = self._rows.unpack_endpoint_key(raw)
             return found.service_id, found.prio, found.index
-        if table == "manage":  # cookies and addresses share the key space; the lab has no address 0.x.y.z
-            number = int.from_bytes(raw[:8], "little")
-            return unpack_ip(raw) if any(raw[8:]) or number >> 24 else number
+        if table == "manage":
+            return unpack_manage_key(raw)
         return self._rows.unpack_id(raw)
 
     def order(self, table: str, raw: bytes) -> Any:
@@ -164,24 +162,13 @@ class Terms:
         text = self._datapath.module.text
         body = text.partition(f"\n{kind} {{")[2].partition("\n}")[0] if kind else ""
         comments = dict(_COMMENT.findall(body))
-        fields = zip(layout.fields, _slots(layout), strict=True)
+        fields = zip(layout.fields, layout.slots(), strict=True)
         return [[name or "bytes", start, size, comments.get(name, "")] for (name, _), (start, size) in fields]
-
-
-def _slots(layout: Layout) -> list[tuple[int, int]]:
-    """Offset and size of each field; padding is skipped."""
-    slots, at = [], 0
-    for number, code in _TOKEN.findall(layout.struct.format):
-        size = struct.calcsize(f"={number}{code}")
-        if code != "x":
-            slots.append((at, size))
-        at += size
-    return slots
 
 
 def folded(layout: Layout, data: bytes) -> list[str]:
     """The bytes of each field in groups of four; a long run of zeros at its end as 00×28."""
-    return [_fold(data[start : start + size]) for start, size in _slots(layout)]
+    return [_fold(data[start : start + size]) for start, size in layout.slots()]
 
 
 def _fold(data: bytes) -> str:

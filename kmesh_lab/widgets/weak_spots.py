@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +109,12 @@ class WeakSpots(Sequence[WeakSpot]):
 
     def _read(self) -> list[WeakSpot]:
         try:
-            return [WeakSpot(**each) for each in json.loads(self.path.read_text(encoding="utf-8"))]
+            return [_checked(WeakSpot(**each)) for each in json.loads(self.path.read_text(encoding="utf-8"))]
         except FileNotFoundError:
             return []
         except (ValueError, TypeError):  # not ours any more: kept beside, never overwritten
-            self.path.replace(self.path.with_suffix(".unreadable"))
+            names = (self.path.with_suffix(f".unreadable-{number}") for number in count(1))
+            self.path.replace(next(name for name in names if not name.exists()))
             return []
 
     def _write(self, spots: Sequence[WeakSpot]) -> None:
@@ -127,6 +129,14 @@ class WeakSpots(Sequence[WeakSpot]):
         with self.path.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _checked(spot: WeakSpot) -> WeakSpot:
+    """JSON has other types, and somebody may have edited the file."""
+    wrong = [name for name, value in asdict(spot).items() if type(value) is not (int if name == "weight" else str)]
+    if wrong:
+        raise TypeError(f"{wrong[0]} of a weak spot is {getattr(spot, wrong[0])!r}")
+    return spot
 
 
 weak_spots = WeakSpots()

@@ -214,13 +214,14 @@ def test_a_layout_packs_and_unpacks_what_ctypes_does():
 
 def test_every_field_of_a_layout_lies_where_ctypes_has_it():
     layout = Layout(Row)
+    assert [size for _, size in layout.slots()] == [1, 4, 16, 2, 2, 12, 8]
     offsets = {name: getattr(Row, name).offset for name in ("small", "below_zero", "address", "many", "big")}
 
-    for name, count in layout.fields:
+    for (name, count), (start, _) in zip(layout.fields, layout.slots(), strict=True):
         whole = {0: b"\xff" * 16, 1: 1}.get(count, (1,) * count)
         first = next(at for at, byte in enumerate(layout.pack(**{name: whole})) if byte)
         expected = offsets.get(name, Row.ports.offset + {"ports.service": 0, "ports.target": 2}.get(name, 0))
-        assert (name, first) == (name, expected)
+        assert (name, first, start) == (name, expected, expected)
 
 
 def test_fields_that_are_not_named_are_zero_and_unknown_ones_are_refused():

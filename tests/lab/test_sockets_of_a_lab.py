@@ -48,7 +48,7 @@ def test_a_socket_to_a_waypoint_is_in_km_socket_by_its_two_ends_until_it_is_clos
         assert f">10.244.1.1:{port}</td>" in maps.socket._repr_html_()
         assert "<code>0a f4 01 01 0a f4 02 02 " in maps.socket._repr_html_()
 
-    open_all_day.shop.process.request("ping")  # by now it has closed its own descriptor of the socket
+    open_all_day.shop.process.request("netns_cookie")  # by now it has closed its own descriptor of the socket
     assert len(maps.socket) == 0
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import kmesh_lab as km
 from kmesh_lab.kernel.compiler import BPF_DIR
+from kmesh_lab.kernel.program import Program
 from kmesh_lab.testing import compile_object, listing, packet_runs, pair, socket_key, storage_row, worthless
 from kmesh_lab.testing.objects import Loaded
 
@@ -94,6 +95,12 @@ def test_only_programs_that_take_a_packet_can_be_run_on_one() -> None:
     }
     assert len(runs) == 8
     assert "ENOTSUPP" in runs._repr_html_()
+
+
+def test_what_the_kernel_will_not_run_is_told_by_the_name_of_the_errno() -> None:
+    closed = Program("closed_prog", "cgroup_skb/egress", fd=-1, attach_type=0)
+
+    assert packet_runs({"closed_prog": closed})["closed_prog"] == "EBADF"
 
 
 def test_a_listing_is_the_test_without_what_only_machines_read() -> None:

@@ -31,7 +31,6 @@ def test_a_connected_socket_is_handed_over_with_its_cookie_and_addresses(pod, po
         assert reply["connect_errno"] == 0
         assert reply["cookie"] == struct.unpack("=Q", sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0]
         assert reply["peer"] == list(sock.getpeername()[:2]) == [address, port]
-        assert reply["local"] == list(sock.getsockname()[:2])
 
 
 def test_a_connected_socket_blocks_and_has_no_time_limit(pod, port, connect):
@@ -42,21 +41,6 @@ def test_a_connected_socket_blocks_and_has_no_time_limit(pod, port, connect):
         assert os.get_blocking(sock.fileno())
         assert not os.get_inheritable(sock.fileno())
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, 16) == bytes(16)
-
-
-def test_an_ipv4_address_with_family_6_is_its_mapped_form(pod, port):
-    reply = pod.request("connect", address="127.0.0.1", port=port, family=6)
-
-    with reply.socket() as sock:
-        assert (sock.family, sock.getpeername()[0]) == (socket.AF_INET6, "::ffff:127.0.0.1")
-
-
-def test_a_socket_may_be_bound_before_it_connects(pod, port):
-    reply = pod.request("connect", address="127.0.0.1", port=port, bind=["127.0.0.9", 4000])
-
-    with reply.socket() as sock:
-        assert sock.getsockname() == ("127.0.0.9", 4000)
-        assert reply["local"] == ["127.0.0.9", 4000]
 
 
 @pytest.mark.parametrize(
@@ -99,13 +83,10 @@ def test_many_udp_connects_send_nothing_and_reach_their_peer(pod):
     assert reply.values == {"peers": [["127.0.0.1", 9, 500]], "errors": []}
 
 
-def test_many_connects_report_each_cookie_once_and_each_error(pod, port):
-    reply = pod.request("connect_many", address="127.0.0.1", port=port, count=100, cookies=True)
-    assert len(set(reply["cookies"])) == 100
-
+def test_many_connects_report_each_error(pod):
     before = time.monotonic()
-    reply = pod.request("connect_many", address="127.0.0.1", port=81, count=100, cookies=True)
-    assert (reply["peers"], len(set(reply["cookies"]))) == ([], 100)
+    reply = pod.request("connect_many", address="127.0.0.1", port=81, count=100)
+    assert reply["peers"] == []
     assert {code for _, code in reply["errors"]} == {errno.ECONNREFUSED}
     assert all(before <= when <= time.monotonic() for when, _ in reply["errors"])
     assert len(reply["errors"]) == 100
@@ -116,7 +97,7 @@ def test_a_loop_connects_until_it_is_stopped(pod, port):
     good = pod.request("loop_start", address="127.0.0.1", port=port, log=True)["loop"]
     bad = pod.request("loop_start", address="127.0.0.1", port=81, pause=0.01)["loop"]
     time.sleep(0.5)
-    pod.request("ping")  # other requests are answered meanwhile
+    pod.request("netns_cookie")  # other requests are answered meanwhile
     tally, errors = pod.request("loop_stop", loop=good), pod.request("loop_stop", loop=bad)
     after = time.monotonic()
 
@@ -148,7 +129,7 @@ def test_a_loop_leaves_no_thread_behind(pod, port):
 
 
 def test_a_long_answer_arrives_whole(pod, port):
-    cookies = pod.request("connect_many", address="127.0.0.1", port=9, count=30000, protocol="udp", cookies=True)
+    errors = pod.request("connect_many", address="127.0.0.1", port=81, count=30000)["errors"]
 
-    assert len(set(cookies["cookies"])) == 30000  # more than fits into one message of the channel
-    assert pod.request("ping")["pid"] == pod.pid
+    assert len(errors) == 30000  # more than fits into one message of the channel
+    assert pod.request("netns_cookie")["cookie"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import time
 from ipaddress import ip_address
@@ -12,7 +13,10 @@ from nbclient import NotebookClient
 
 import kmesh_lab as km
 from kmesh_lab.datapath.decision import Decision, Location, Step
+from kmesh_lab.kernel.maps import Layout
 from kmesh_lab.widgets.decision_path import DecisionPath
+from kmesh_lab.widgets.decision_rows import looked_up
+from kmesh_lab.widgets.decision_stations import visits
 from tests.lab.conftest import Shop, open_shop
 
 VIP, POD, PROXY = ((ip_address(ip), port) for ip, port in (("10.96.0.10", 80), ("10.244.1.2", 8080), ("10.96.0.1", 53)))
@@ -167,6 +171,18 @@ def test_row_of_gives_the_bytes_of_a_step_or_none_when_the_row_is_gone():
     assert (frontend["map"], frontend["key"]) == ("km_frontend", "10.96.0.10, the address asked for")
     assert "bytes" not in service
     assert service["note"] == "The row is gone since."
+
+
+def test_padding_belongs_to_no_field_of_a_row():
+    class Padded(ctypes.Structure):
+        _fields_ = [("flag", ctypes.c_uint8), ("__pad_1", ctypes.c_char * 3), ("number", ctypes.c_uint32)]
+
+    frontend = list(visits(TO_SERVICE))[1]
+    row = looked_up(
+        frontend, lambda each: (b"\1\0\0\0\2\0\0\0", b""), {"km_frontend": (Layout(Padded), Layout(ctypes.c_uint32))}
+    )
+
+    assert row["bytes"][:2] == [["key", "flag", "01", 0], ["key", "number", "02 00 00 00", 0]]
 
 
 def test_a_bare_decision_says_nothing_about_bytes():

@@ -63,12 +63,26 @@ def test_the_list_is_exported_as_markdown_and_shown_escaped(spots):
     assert spots.export() == "- [ ] Who? / 谁应答 (prediction; said: nobody; so: inventory-a)"
 
 
-def test_a_file_that_cannot_be_read_is_kept_beside(spots):
-    miss(spots, "Who answers?")
-    spots.path.write_text('{"not": "ours"')
+def test_each_file_that_cannot_be_read_is_kept_beside(spots):
+    for number, text in ((1, '{"not": "ours"'), (2, '[{"question": "Who answers?"}]')):
+        miss(spots, "Who answers?")
+        spots.path.write_text(text)
 
-    miss(spots, "Which port?")
+        miss(spots, "Which port?")
 
-    assert [spot.question for spot in spots] == ["Which port?"]
-    assert spots.path.with_suffix(".unreadable").read_text() == '{"not": "ours"'
+        assert [spot.question for spot in spots] == ["Which port?"]
+        assert spots.path.with_suffix(f".unreadable-{number}").read_text() == text
+    assert spots.path.with_suffix(".unreadable-1").read_text() == '{"not": "ours"'
     assert json.loads(spots.path.read_text())[0]["weight"] == 1
+
+
+@pytest.mark.parametrize(("field", "value"), [("weight", "3"), ("weight", True), ("question", 7), ("so", None)])
+def test_a_file_with_a_field_of_another_type_cannot_be_read(spots, field, value):
+    miss(spots, "Who answers?")
+    edited = json.dumps([json.loads(spots.path.read_text())[0] | {field: value}])
+    spots.path.write_text(edited)
+
+    miss(spots, "Who answers?")
+
+    assert spots.weight("Who answers?") == 1
+    assert spots.path.with_suffix(".unreadable-1").read_text() == edited

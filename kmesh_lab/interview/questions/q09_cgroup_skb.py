@@ -7,10 +7,11 @@ import time
 
 from kmesh_lab.datapath.events import Events
 from kmesh_lab.interview.claim import Claim, Record
-from kmesh_lab.interview.instruments import counting_runs, test_run
+from kmesh_lab.interview.instruments import counting_runs
 from kmesh_lab.interview.question import Answer, FollowUp, Question
 from kmesh_lab.interview.stage import Stage
 from kmesh_lab.interview.text import Text, Verdict
+from kmesh_lab.kernel.testrun import outcome_on_packet
 from kmesh_lab.lab.connection import Connection
 
 __all__ = ["QUESTION"]
@@ -121,7 +122,7 @@ def _reporters(connection: Connection) -> set[str]:
 
 
 def _drops(stage: Stage, it: Record) -> None:
-    results = [test_run(stage.n1.datapath.programs[f"cgroup_skb_{way}_prog"]) for way in ("ingress", "egress")]
+    results = [outcome_on_packet(stage.n1.datapath.programs[f"cgroup_skb_{way}_prog"]) for way in ("ingress", "egress")]
     it.claimed(
         "on some packet it returns 0, which drops it",
         "对某些报文它返回 0，即丢弃",

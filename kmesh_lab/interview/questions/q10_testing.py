@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from kmesh_lab.interview.claim import Claim, Record
-from kmesh_lab.interview.instruments import test_run
 from kmesh_lab.interview.question import Answer, FollowUp, Question
 from kmesh_lab.interview.stage import Stage
 from kmesh_lab.interview.text import Text, Verdict
+from kmesh_lab.kernel.testrun import outcome_on_packet
 
 __all__ = ["QUESTION"]
 
@@ -14,7 +14,7 @@ __all__ = ["QUESTION"]
 def _support(stage: Stage, it: Record) -> None:
     programs = stage.n1.datapath.programs
     for name in ("cgroup_connect4_prog", "sockops_prog", "sendmsg_prog", "cgroup_skb_egress_prog"):
-        section, result = programs[name].section, test_run(programs[name])
+        section, result = programs[name].section, outcome_on_packet(programs[name])
         it.claimed(f"{section} does not support it", f"{section} 不支持", result, result == "ENOTSUPP")
 
 
@@ -22,7 +22,7 @@ def _reaches(stage: Stage, it: Record) -> None:
     stage.n1.configure(monitoring=True, periodic_report=True)
     try:
         with stage.lab.events() as events:
-            result = test_run(stage.n1.datapath.programs["cgroup_skb_egress_prog"])
+            result = outcome_on_packet(stage.n1.datapath.programs["cgroup_skb_egress_prog"])
     finally:
         stage.n1.configure()
     it.claimed(

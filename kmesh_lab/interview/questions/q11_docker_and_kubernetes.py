@@ -11,11 +11,11 @@ from kmesh_lab.interview.question import Answer, FollowUp, Question
 from kmesh_lab.interview.stage import Stage
 from kmesh_lab.interview.text import Text, Verdict
 from kmesh_lab.kernel.netns import run_in_new
+from kmesh_lab.traffic.agent import ENROL_PORT
 
 __all__ = ["QUESTION"]
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_ENROL = 929
 
 
 def _own_kernel(stage: Stage, it: Record) -> None:
@@ -67,12 +67,12 @@ def _cni(stage: Stage, it: Record) -> None:
             before,
             not before.reached and not pod.enrolled,
         )
-        pod.process.request("control", port=_ENROL, family=4)
+        pod.process.request("control", port=ENROL_PORT, family=4)
         after = attempt(pod, stage.inventory)
         it.claimed(
             "no process but the CNI plugin's can enrol it",
             "除了 CNI 插件，没有别的进程能纳管它",
-            f"one connect of the pod itself to 0.0.0.2:{_ENROL}, then {after}",
+            f"one connect of the pod itself to 0.0.0.2:{ENROL_PORT}, then {after}",
             not after.reached,
         )
     finally:
