@@ -184,13 +184,16 @@ def picture(comparison: Comparison) -> str:
     """Where the CPU time of a request goes, as an SVG: one bar for each path, kept connection and new ones."""
     height = _HEAD + 2 * (26 + len(comparison) * _STEP)
     sentence = f"CPU time per request. {comparison.verdict}."
+    left = min(24 + _LETTER * max(len(name) for name in comparison), _WIDTH // 2)
+    timed = [each.cpu(how) for each in comparison.values() for how in HOWS if each.times.windows[how]]
+    scale = (_WIDTH - left - 190) / max(timed, default=1.0)  # one for both groups, so that their bars compare
     parts = [
         _text(12, 24, "Where the CPU time of one request goes", 'font-weight="bold" font-size="14"'),
         *_legend(),
     ]
     top = _HEAD
     for how in HOWS:
-        parts += _bars(comparison, how, top)
+        parts += _bars(comparison, how, top, left, scale)
         top += 26 + len(comparison) * _STEP
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" role="img" '
@@ -212,10 +215,7 @@ def _legend() -> Iterator[str]:
         yield _text(x + 22, 44, name)
 
 
-def _bars(comparison: Comparison, how: How, top: float) -> Iterator[str]:
-    widest = max((each.cpu(how) for each in comparison.values() if each.times.windows[how]), default=1.0)
-    left = min(24 + _LETTER * max(len(name) for name in comparison), _WIDTH // 2)
-    scale = (_WIDTH - left - 190) / widest
+def _bars(comparison: Comparison, how: How, top: float, left: int, scale: float) -> Iterator[str]:
     yield _text(12, top + 14, WORDS[how], f'font-style="italic" fill="{_SOFT}"')
     for number, each in enumerate(comparison.values()):
         y = top + 26 + number * _STEP

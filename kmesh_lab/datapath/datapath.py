@@ -225,7 +225,7 @@ class Datapath:
         )
 
     def memory(self) -> int:
-        """Bytes of kernel memory in all maps of the node."""
+        """Bytes of kernel memory in all maps of the node, the lab's own included."""
         return sum(each.memory() for each in self.maps.values())
 
     def close(self) -> None:

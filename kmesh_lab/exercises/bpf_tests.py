@@ -95,16 +95,19 @@ EXERCISES = (
         "what the waypoint received. Which of six mutants is `killed`, and which `survives`?",
         "You can tell what a test sees from what it only touches.",
         _examine_prediction,
+        tried="with this test",
     ),
     Exercise(
         "08.2",
         "change",
         "This test of the TLV is good for little: change it, and add others, until no mutant survives. A test can ask "
         "for `shop`, `near`, `waypoint`, `inventory` (a service behind the waypoint), `direct` (one without) and `n1`. "
-        "Pods answer what is no HTTP with their name and an echo; `waypoint.captured()` has the first bytes.",
+        "A pod sends back what is no HTTP, the first time with its name in front; `waypoint.captured()` has the first "
+        "bytes.",
         "Your tests see the TLV byte by byte, once per connection, in both families, and only where it belongs.",
         _graded("tlv"),
         beside="wanted",
+        tried="with your tests",
     ),
     Exercise(
         "08.3",
@@ -115,5 +118,6 @@ EXERCISES = (
         "Your tests know the policies, the die, the ports, a row that is missing and both address families.",
         _graded("locality"),
         beside="wanted",
+        tried="with your tests",
     ),
 )

@@ -23,8 +23,8 @@ class Exercise:
     """One exercise of a notebook; ``task`` is the text that stands above its cell.
 
     ``examine`` tries an answer, returns what it found, case by case, and raises `Mistake` when it cannot go on.
-    ``proven`` is what a right answer has shown. ``beside`` says what stands beside the kernel's doing: the learner's
-    answer, or what was wanted.
+    ``proven`` is what a right answer has shown. ``tried`` stands above what happened in each case, and ``beside`` above
+    what it is held against: the learner's answer, or what was wanted.
     """
 
     id: str
@@ -33,6 +33,7 @@ class Exercise:
     proven: str
     examine: Callable[[Any], list[Finding]]
     beside: str = "you say"
+    tried: str = "the kernel"
 
     def check(self, answer: Any) -> Verdict:
         """Try the answer in a lab of its own, which is gone afterwards.
@@ -61,7 +62,7 @@ class Exercise:
         return self._verdict("wrong" if wrong else "open", " ".join([*said, *left]), findings)
 
     def _verdict(self, outcome: Outcome, why: str, findings: tuple[Finding, ...] = ()) -> Verdict:
-        return Verdict(self.id, self.kind, outcome, why, findings, self.beside)
+        return Verdict(self.id, self.kind, outcome, why, findings, self.beside, self.tried)
 
     def __repr__(self) -> str:
         return one_line(f"<Exercise {self.id} {self.kind}: {' '.join(self.task.split())}>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +45,8 @@ class Attempt:
         return one_line(f"<Attempt {self.reached or self.error}: {way}{missing}>")
 
     def _repr_html_(self) -> str:
-        return self.decision._repr_html_()
+        failed = f"<p><b>{self.error}</b>: {os.strerror(getattr(errno, self.error, 0))}</p>" if self.error else ""
+        return failed + self.decision._repr_html_()
 
 
 def attempt(pod: Pod, target: Target, port: int | None = None) -> Attempt:

@@ -1,4 +1,4 @@
-"""What a check says: right or wrong, and why, with what the kernel did beside what was expected of it."""
+"""What a check says: right or wrong, and why, with what happened beside what was expected."""
 
 from __future__ import annotations
 
@@ -28,24 +28,27 @@ class Mistake(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One case that a check tried. ``why`` names the mistake, and is empty when there is none."""
+    """One case that a check tried: the ``answer``, and what ``happened``.
+
+    ``why`` names the mistake, and is empty when there is none.
+    """
 
     case: str
     answer: str
-    kernel: str
+    happened: str
     outcome: Outcome
     why: str = ""
 
-    def line(self, beside: str) -> str:
-        """The finding as a line of text; what the kernel did stays hidden until there is an answer."""
+    def line(self, beside: str, tried: str) -> str:
+        """The finding as a line of text; what happened stays hidden until there is an answer."""
         if self.outcome == "open":
             return f"{_MARK[self.outcome]} {self.case}"
         why = f" – {self.why}" if self.why else ""
-        return f"{_MARK[self.outcome]} {self.case}: {beside} {self.answer}, the kernel {self.kernel}{why}"
+        return f"{_MARK[self.outcome]} {self.case}: {beside} {self.answer}, {tried} {self.happened}{why}"
 
     def row(self) -> tuple[str, ...]:
         """The same as cells of a table."""
-        return (_MARK[self.outcome], self.case, self.answer, "" if self.outcome == "open" else self.kernel, self.why)
+        return (_MARK[self.outcome], self.case, self.answer, "" if self.outcome == "open" else self.happened, self.why)
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +56,7 @@ class Verdict:
     """The answer to an answer: true when it was right.
 
     ``exercise`` and ``kind`` say of what, ``why`` is the reason in a sentence, ``findings`` are the cases tried;
-    ``beside`` says what stands beside the kernel's doing there.
+    ``tried`` and ``beside`` are those of the exercise.
     """
 
     exercise: str
@@ -62,6 +65,7 @@ class Verdict:
     why: str
     findings: tuple[Finding, ...] = ()
     beside: str = "you say"
+    tried: str = "the kernel"
 
     def __bool__(self) -> bool:
         return self.outcome == "right"
@@ -74,7 +78,10 @@ class Verdict:
 
     def __str__(self) -> str:
         return "\n".join(
-            [f"{self.headline} {self.why}", *(f"  {finding.line(self.beside)}" for finding in self.findings)]
+            [
+                f"{self.headline} {self.why}",
+                *(f"  {finding.line(self.beside, self.tried)}" for finding in self.findings),
+            ]
         )
 
     def __repr__(self) -> str:
@@ -90,7 +97,7 @@ class Verdict:
     def _table(self) -> str:
         if not self.findings:
             return ""
-        shown = [("", "case", self.beside, "the kernel", "why"), *(finding.row() for finding in self.findings)]
+        shown = [("", "case", self.beside, self.tried, "why"), *(finding.row() for finding in self.findings)]
         if not any(row[-1] for row in shown[1:]):
             shown = [row[:-1] for row in shown]
         head, *rows = shown

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from kmesh_lab.datapath.decision import Step
 from kmesh_lab.datapath.rows import Address
 
 __all__ = ["Connect", "Story"]
+
+Choice = tuple[str, str, str, str, int | None]
+"""Client, service, endpoint, node and priority."""
 
 _OUTBOUND = 2
 _LISTED = 8
@@ -35,6 +38,11 @@ class Connect:
     words: str = ""
     state: str = "asked"
     again: bool = False  # the program starts again: the next CONNECT belongs to this one
+
+    @property
+    def choice(self) -> Choice:
+        """Who was chosen for whom, and by which node."""
+        return self.client, self.service, self.chosen, self.node, self.prio
 
     def take(self, step: Step) -> None:
         """One more step."""
@@ -62,7 +70,7 @@ class Story:
 
     sockets: dict[tuple[str, int], Connect] = field(default_factory=dict)
     last: deque[Connect] = field(default_factory=lambda: deque(maxlen=_LISTED))
-    chosen: Counter[tuple[str, str, str, str, int | None]] = field(default_factory=Counter)
+    chosen: Counter[Choice] = field(default_factory=Counter)
 
     def take(self, node: str, steps: Iterable[Step], who: Callable[[int], str], now: float) -> None:
         """Steps of a node, in order; ``who`` turns the cookie of a network namespace into the name of a pod."""
@@ -80,7 +88,19 @@ class Story:
                 connect.take(step)
                 connect.changed = now
                 if step.kind == "VERDICT" and connect.service and (connect.chosen or step.ret):
-                    self.chosen[connect.client, connect.service, connect.chosen, node, connect.prio] += 1
+                    self.chosen[connect.choice] += 1
+
+    def begin(self, before: float) -> None:
+        """Count from what is open: leave out what is over since then, and count who was chosen for the rest."""
+        self.forget(before)
+        self.last.clear()
+        self.chosen = Counter(each.choice for each in self.sockets.values() if each.service and each.chosen)
+
+    def end(self, names: Collection[str], now: float) -> None:
+        """Close what is open to workloads of these names: a pod that is gone does not report the end."""
+        for each in self.sockets.values():
+            if each.state == "open" and each.chosen in names:
+                each.state, each.changed = "closed", now
 
     def forget(self, before: float) -> None:
         """Leave out what is over since then."""

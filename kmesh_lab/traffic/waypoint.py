@@ -2,7 +2,9 @@
 
 A real waypoint is an Envoy with a listener filter for the TLV (kmesh-net/waypoint, kmesh_tlv.cc). This one does what
 the filter and a TCP route do: it reads the TLV, looks up the original destination among the services it was given, and
-carries the bytes to one of their endpoints and back. A connection that does not begin with a TLV is closed.
+carries the bytes to one of their endpoints and back. A connection that does not begin with a TLV is closed. For one
+that says nothing it waits without limit, where Envoy's listener_filters_timeout is 15 seconds: between two cells of a
+notebook somebody reads.
 
 Its process is an `agent` that serves this on port 15019 and reports what it saw.
 """
@@ -32,7 +34,6 @@ __all__ = ["PORT", "Waypoint", "main"]
 PORT = 15019
 """`kmesh_lab.mesh.WAYPOINT_TARGET_PORT`, which a pod's process does not load; a test holds the two together."""
 
-_TLV_SECONDS = 15.0  # Envoy's listener_filters_timeout
 _CONNECT_SECONDS = 5.0
 _REMEMBERED = 1000  # connections
 _FIRST_BYTES = 4096  # of each
@@ -108,11 +109,7 @@ class Waypoint(Agent):
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(writer.get_extra_info("peername")[:2])
         try:
-            try:
-                async with asyncio.timeout(_TLV_SECONDS):
-                    packet, rest = await self._read_tlv(reader, connection)
-            except TimeoutError:
-                raise _Refused("no TLV", f"no whole TLV within {_TLV_SECONDS:.0f} seconds") from None
+            packet, rest = await self._read_tlv(reader, connection)
             destination, port = _key(packet.addr, packet.port)
             connection.original = (str(destination), port)
             upstream = await self._connect(destination, port, connection)

@@ -58,7 +58,7 @@ class Topology(LiveView):
         self._read()
         if self._state:
             raise LabError(self._state)
-        self._forget()  # what is open stays in the picture; counting begins now
+        self._forget()  # counting begins with what is open
         self._compose(time.monotonic())
         super().__init__(**self._frame())
 
@@ -88,7 +88,7 @@ class Topology(LiveView):
             self._draw()
 
     def clear(self) -> None:
-        """Forget what was counted and listed, and the connections that are over."""
+        """Forget what was listed and the connections that are over, and count only those that are open."""
         with self._lock:
             self._forget()
             self._draw()
@@ -126,6 +126,7 @@ class Topology(LiveView):
                 if name not in self._trails:
                     self._trails[name] = node.datapath.trail()
                 self._story.take(name, self._trails[name].take(), self._who(name), now)
+            self._story.end({*self._pods.values()} - {*lab.pods}, now)
             self._lost = sum(node.lost.trace for node in nodes.values())
             publications = next((node.publisher.publications() for node in nodes.values()), [])
             self._publications = [each for each in publications if "waypoint" not in each.service.key]
@@ -133,9 +134,7 @@ class Topology(LiveView):
             self._state = str(error) if lab is not None and not lab.closed else _CLOSED
 
     def _forget(self) -> None:
-        self._story.last.clear()
-        self._story.chosen.clear()
-        self._story.forget(time.monotonic())
+        self._story.begin(time.monotonic())
         self._lost_before = self._lost
 
     def _who(self, node: str) -> Callable[[int], str]:

@@ -105,7 +105,7 @@ def test_every_control_works_by_keyboard_and_mouse_and_reaches_the_kernel(
     shown.get_by_role("button", name="Start counting anew").press("Enter")
     expect(row(shown, "last connects", "None since")).to_be_visible()
     expect(shown.get_by_text("4 connections open", exact=True)).to_be_visible()
-    assert notebook.ask("view.frame['rows'][0]['chosen'], view.frame['rows'][0]['open']") == "(0, 3)"
+    assert notebook.ask("view.frame['rows'][0]['chosen'], view.frame['rows'][0]['open']") == "(3, 3)"
 
     live = shown.get_by_role("switch", name="Live")
     live.press("Space")

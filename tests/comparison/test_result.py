@@ -91,6 +91,15 @@ def test_a_bar_begins_where_the_name_of_its_path_ends(name: str) -> None:
     assert min(bars) >= 12 + 7.5 * len(name)
 
 
+def test_bars_of_both_groups_have_one_scale() -> None:
+    base, other = times(1000, 1000, 1000), times(2000, 2000, 2000)
+    both = Times({"keep": base.windows["keep"], "new": other.windows["new"]})
+    shown = picture(Comparison({"direct": measured("direct", both, both)}, {}, "not here", 3, 40, 1.0))
+
+    kept, _, made, _ = map(float, re.findall(r'<rect x="[\d.]+" y="\d+" width="([\d.]+)" height="22"', shown))
+    assert made == pytest.approx(2 * kept, abs=0.2)
+
+
 def test_half_of_the_picture_is_for_the_bars_however_long_a_name_is() -> None:
     shown = picture(compared(times(2000, 2000, 2000), name="a path " * 30))
 

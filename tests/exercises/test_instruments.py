@@ -33,6 +33,7 @@ def test_an_attempt_that_fails_names_the_errno_and_the_map(shop: Shop) -> None:
 
     assert (found.reached, found.error, found.stopped_at) == ("", "EHOSTUNREACH", "km_frontend")
     assert repr(found) == "<Attempt EHOSTUNREACH: frontend (no row)>"
+    assert "<b>EHOSTUNREACH</b>: No route to host" in found._repr_html_()
 
 
 def test_connects_go_on_while_the_block_runs_and_end_with_it(shop: Shop) -> None:

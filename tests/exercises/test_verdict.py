@@ -35,6 +35,15 @@ def test_a_verdict_is_false_and_says_why_when_something_is_wrong() -> None:
     ]
 
 
+def test_a_verdict_on_tests_does_not_speak_of_the_kernel() -> None:
+    survived = [Finding("no end mark", "killed", "survived", "wrong", "The end mark is missing.")]
+    verdict = Exercise("09.1", "build", "T.", "P.", lambda answer: survived, "wanted", "with your tests").check([])
+
+    assert str(verdict).splitlines()[1:] == [
+        "  ✗ no end mark: wanted killed, with your tests survived – The end mark is missing."
+    ]
+
+
 def test_what_the_kernel_did_stays_hidden_until_there_is_an_answer() -> None:
     verdict = verdict_of(Finding("one", "", "inventory-a", "open"))
 

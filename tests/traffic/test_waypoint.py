@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ V4 = bytes.fromhex("01 00000006 0a60000a 0050 fe 00000000")
 V6 = bytes.fromhex("01 00000012 fd000096000000000000000000000010 0050 fe 00000000")
 MAPPED = bytes.fromhex("01 00000012 00000000000000000000ffff0a60000a 0050 fe 00000000")
 REQUEST = b"GET /stock/42 HTTP/1.0\r\n\r\n"
+
+EPOLL_WAIT = ("232", "281", "22")  # epoll_wait and epoll_pwait on x86-64, epoll_pwait on arm64
 
 
 @pytest.fixture
@@ -85,6 +88,22 @@ def test_a_request_that_comes_later_than_its_tlv_is_captured_with_it(waypoint, c
 
     (connection,) = captured(waypoint, 1)["connections"]
     assert connection["received"] == (V4 + REQUEST).hex()
+
+
+def test_a_client_that_is_silent_is_given_as_long_as_it_likes(waypoint, connect, ask):
+    def time_limits():
+        """Of the waypoint and its two endpoints, while they wait: milliseconds, 0xffffffff for none."""
+        calls = [path.read_text().split() for path in Path(f"/proc/{waypoint.pid}/task").glob("*/syscall")]
+        return [int(call[4], 16) for call in calls if call[0] in EPOLL_WAIT]
+
+    with connect(waypoint, "127.0.0.1", 15019) as silent:
+        ask(V4 + REQUEST)  # accepted after the silent one, so that one is waited for by now
+        deadline = time.monotonic() + 5
+        while len(limits := time_limits()) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert limits == [0xFFFFFFFF] * 3
+        silent.send(V4 + REQUEST)
+        assert silent.recv(1000).endswith(b"7 in stock\n")
 
 
 def test_endpoints_are_used_in_turn(waypoint, ask):

@@ -108,13 +108,18 @@ def test_a_connection_that_is_closed_stays_in_the_picture_of_its_run_and_leaves_
     assert rows(view)["inventory-a"] == (0, 0, "in")
 
 
-def test_what_is_open_already_is_drawn_but_not_counted(day: Shop) -> None:
+def test_counting_begins_with_what_is_open(day: Shop) -> None:
+    day.shop.connect(day.inventory, 80).close()
     held = day.shop.connect(day.inventory, 80)
     view = Topology(day.lab)
-    assert (view.frame["open"], rows(view)["inventory-a"], view.frame["last"]) == (1, (0, 1, "in"), [])
+    assert (view.frame["open"], rows(view)["inventory-a"], view.frame["last"]) == (1, (1, 1, "in"), [])
+    view.run(lambda: day.shop.connect(day.inventory, 80).close())
+    assert rows(view)["inventory-a"] == (2, 1, "in")
+    view.clear()
+    assert rows(view)["inventory-a"] == (1, 1, "in")
     held.close()
     view.refresh()
-    assert view.frame["open"] == 0
+    assert (view.frame["open"], rows(view)["inventory-a"]) == (0, (1, 0, "in"))
 
 
 def test_each_node_chooses_by_its_own_maps(day: Shop, view: Topology) -> None:
@@ -163,11 +168,21 @@ def test_a_connect_for_which_nobody_is_left_is_told_with_the_programs_words(day:
     assert "✕ nobody chosen" in str(view.frame["picture"])
 
 
-def test_an_endpoint_that_is_deleted_stays_listed_as_what_was_chosen(day: Shop, view: Topology) -> None:
-    view.run(lambda: day.shop.connect(day.inventory, 80))
+def test_a_pod_that_is_deleted_stays_listed_as_what_was_chosen_and_has_no_connection(day: Shop, view: Topology) -> None:
+    held = view.run(lambda: day.shop.connect(day.inventory, 80))
     day.lab.delete(day.near)
     view.refresh()
+    assert not held.closed
     assert rows(view) == {"inventory-a": (1, 0, "no endpoint any more"), "inventory-b": (0, 0, "in")}
+    assert (view.frame["open"], view.frame["last"][0]["state"]) == (0, "closed")
+
+
+def test_a_pod_that_is_no_endpoint_any_more_keeps_its_connections(day: Shop, view: Topology) -> None:
+    held = view.run(lambda: day.shop.connect(day.inventory, 80))
+    day.lab.apply(day.inventory, [day.far])
+    view.refresh()
+    assert not held.closed
+    assert rows(view)["inventory-a"] == (1, 1, "no endpoint any more")
 
 
 def test_ten_thousand_endpoints_and_many_services_are_a_picture_of_the_same_size(day: Shop, view: Topology) -> None:

@@ -216,8 +216,8 @@ QUESTION = Question(
         Claim(
             "1.3",
             Text(
-                "That is because every packet of Envoy passes the network card.",
-                "这是因为 Envoy 的每个报文都要经过网卡。",
+                "The copying costs so much because every packet of Envoy passes the network card.",
+                "拷贝的开销之所以大，是因为 Envoy 的每个报文都要经过网卡。",
             ),
             Verdict.WRONG,
             Text(
