@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 from kmesh_lab.coach.advice import advise
@@ -33,9 +34,11 @@ def coach(text: str, *, attach: Node | None = None, defines: Mapping[str, object
     """Compile the C of a cell and let the verifier see each program; a rejection is a verdict, not an exception.
 
     The lab's headers are included already. With ``attach`` the accepted programs run on a node, behind its own and with
-    its maps; a program of the same name that a cell attached before is replaced. Only a machine that cannot load
-    programs raises, with an error of `kmesh_lab.errors`.
+    its maps; a program of the same name that a cell attached before is replaced. Only a node of a closed lab and a
+    machine that cannot load programs raise, with an error of `kmesh_lab.errors`.
     """
+    if attach is not None:
+        attach.lab.require_open()
     if text.count("\n") > _MAX_LINES:
         return Verdict("not compiled", f"the cell has more than {_MAX_LINES:,} lines; a program is far shorter")
     if not _PROGRAM.search(text):
@@ -73,22 +76,28 @@ def _refused(error: CompileError | VerifierError, text: str) -> Verdict:
 
 
 def _attach(image: Image, node: Node) -> list[str]:
-    """Attach every program of the image to the node, each in place of the one that a cell attached under its name."""
-    before = _attached.setdefault(node, {})
-    module, notes = Module(image, reuse=node.datapath.maps), []
+    """Attach every program of the image to the node, each in place of the one that a cell attached under its name.
+
+    All or none: what ran before is detached when everything new is there.
+    """
+    links: dict[str, Link] = {}
+    notes = []
     try:
-        for name, section in module.sections.items():
-            if section == "sk_msg":
-                notes.append(f"{name} is not attached: km_socket has room for one sk_msg program, the node's own")
-                continue
-            earlier = before.pop(name, None)
-            if earlier is not None:
-                earlier.close()
-            before[name] = node.datapath.attach(module.load(name))
-            instead = ", in place of the one from before" if earlier else ""
-            notes.append(f"{name} is attached to {node.name}{instead}")
+        with closing(Module(image, reuse=node.datapath.maps)) as module:  # what is attached stays: the link holds it
+            for name, section in module.sections.items():
+                if section == "sk_msg":
+                    notes.append(f"{name} is not attached: km_socket has room for one sk_msg program, the node's own")
+                else:
+                    links[name] = node.datapath.attach(module.load(name))
     except (LabError, OSError) as error:
-        notes.append(f"not attached: {error}")
-    finally:
-        module.close()  # what is attached stays: the link holds it
+        for link in links.values():
+            link.close()
+        return [f"not attached: {error}"]
+    before = _attached.setdefault(node, {})
+    for name, link in links.items():
+        earlier = before.get(name)
+        before[name] = link
+        if earlier is not None:
+            earlier.close()
+        notes.append(f"{name} is attached to {node.name}{', in place of the one from before' if earlier else ''}")
     return notes

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import html
 import ipaddress
+import struct
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from kmesh_lab.datapath.publisher import Publisher
 from kmesh_lab.datapath.rows import BackendRow, EndpointKey, Rows, ServiceRow, address_text, pack_ip, unpack_ip
@@ -23,7 +24,16 @@ __all__ = ["MapView", "MapViews", "unpack_manage_key"]
 
 K = TypeVar("K")
 V = TypeVar("V")
+T = TypeVar("T")
 _SHOWN = 50  # rows of a table
+
+
+class _Kind(NamedTuple, Generic[T]):
+    """What the keys, or the values, of a map are."""
+
+    pack: Callable[[Any], bytes]
+    unpack: Callable[[bytes], T]
+    expected: str
 
 
 class MapView(MutableMapping[K, V], Generic[K, V]):
@@ -37,18 +47,18 @@ class MapView(MutableMapping[K, V], Generic[K, V]):
         self,
         target: Map,
         settle: Callable[[], None],
-        key: tuple[Callable[[Any], bytes], Callable[[bytes], K]],
-        value: tuple[Callable[[Any], bytes], Callable[[bytes], V]],
+        key: _Kind[K],
+        value: _Kind[V],
         columns: Mapping[str, Callable[[K, V], object]],
     ) -> None:
         self._map, self._settle, self._columns = target, settle, columns
-        self._pack_key, self._unpack_key = key
-        self._pack_value, self._unpack_value = value
+        self._key, self._value = key, value
+        self._unpack_key, self._unpack_value = key.unpack, value.unpack
 
     def __contains__(self, key: object) -> bool:
         try:
             self.raw(key)
-        except (KeyError, LabError):  # LabError: a name or a service that this node does not know
+        except (KeyError, LabError, ValueError):  # also what this node does not know, and what is no key at all
             return False
         return True
 
@@ -57,7 +67,7 @@ class MapView(MutableMapping[K, V], Generic[K, V]):
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._settle()
-        self._map.update(self._pack_key(key), self._pack_value(value))
+        self._map.update(self._pack_key(key), self._packed(self._value, "value", value))
 
     def __delitem__(self, key: Any) -> None:
         self._settle()
@@ -71,6 +81,15 @@ class MapView(MutableMapping[K, V], Generic[K, V]):
     def __len__(self) -> int:
         self._settle()
         return len(self._map.rows())
+
+    def _pack_key(self, key: object) -> bytes:
+        return self._packed(self._key, "key", key)
+
+    def _packed(self, kind: _Kind[Any], what: str, thing: object) -> bytes:
+        try:
+            return kind.pack(thing)
+        except (AttributeError, OverflowError, TypeError, ValueError, struct.error):
+            raise ValueError(f"{self._map.name}: {thing!r} is no {what}; expected {kind.expected}") from None
 
     def raw(self, key: Any) -> Row:
         """Key and value of a row as the bytes in the map."""
@@ -114,13 +133,16 @@ class MapViews:
 
     def __init__(self, maps: Mapping[str, Map], rows: Rows, publisher: Publisher) -> None:
         self._publisher, settle = publisher, publisher.settle
-        name, ident = self.name_of, (rows.pack_id, rows.unpack_id)
-        ip: tuple[Callable[[Any], bytes], Callable[[bytes], IPAddress]] = (_pack_address, unpack_ip)
-        by_id = (lambda thing: rows.pack_id(self.id_of(thing)), rows.unpack_id)
+        name = self.name_of
+        by_id = _Kind(
+            lambda thing: rows.pack_id(self.id_of(thing)),
+            rows.unpack_id,
+            "a service, a pod, a workload, the name of one, or an id of 32 bits",
+        )
         self.frontend: MapView[IPAddress, int] = MapView(
             maps["km_frontend"],
             settle,
-            ip,
+            _Kind(_pack_address, unpack_ip, "an address such as '10.96.0.10'"),
             by_id,
             {"address": lambda k, v: k, "upstream_id": lambda k, v: v, "is": lambda k, v: name(v)},
         )
@@ -128,7 +150,7 @@ class MapViews:
             maps["km_service"],
             settle,
             by_id,
-            (rows.pack_service, rows.unpack_service),
+            _Kind(rows.pack_service, rows.unpack_service, "a ServiceRow, with numbers that fit its fields"),
             {
                 "service_id": lambda k, v: k,
                 "is": lambda k, v: name(k),
@@ -141,7 +163,11 @@ class MapViews:
         self.endpoint: MapView[EndpointKey, int] = MapView(
             maps["km_endpoint"],
             settle,
-            (lambda k: rows.pack_endpoint_key(*self._endpoint_key(k)), rows.unpack_endpoint_key),
+            _Kind(
+                lambda k: rows.pack_endpoint_key(*self._endpoint_key(k)),
+                rows.unpack_endpoint_key,
+                "(service, prio, index), such as (inventory, 0, 1)",
+            ),
             by_id,
             {
                 "service": lambda k, v: name(k.service_id),
@@ -155,7 +181,7 @@ class MapViews:
             maps["km_backend"],
             settle,
             by_id,
-            (rows.pack_backend, rows.unpack_backend),
+            _Kind(rows.pack_backend, rows.unpack_backend, "a BackendRow, with numbers that fit its fields"),
             {
                 "backend_uid": lambda k, v: k,
                 "is": lambda k, v: name(k),
@@ -167,8 +193,8 @@ class MapViews:
         self.manage: MapView[IPAddress | int, int] = MapView(
             maps["km_manage"],
             settle,
-            (_pack_manage_key, unpack_manage_key),
-            ident,
+            _Kind(_pack_manage_key, unpack_manage_key, "an address, or the cookie of a network namespace"),
+            _Kind(rows.pack_id, rows.unpack_id, "a number of 32 bits"),
             {"who": lambda k, v: f"network namespace {k}" if isinstance(k, int) else k, "value": lambda k, v: v},
         )
         self.socket = SocketView(maps["km_socket"], rows.socket_key)

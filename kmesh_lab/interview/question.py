@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-from kmesh_lab.display import one_line
+from kmesh_lab.display import choices, one_line
+from kmesh_lab.errors import LabError
 from kmesh_lab.interview.claim import Claim, Proof
 from kmesh_lab.interview.stage import Stage
 from kmesh_lab.interview.text import Text, both_cells
 
 __all__ = ["Answer", "FollowUp", "Proofs", "Question"]
+
+Found = TypeVar("Found")
 
 DEPTHS = (
     (Text("30 seconds", "30 秒"), "short"),
@@ -54,8 +57,8 @@ class Question:
         return Proofs(self, tuple(claim.prove(stage) for claim in self.claims))
 
     def claim(self, id: str) -> Claim:
-        """The claim with this id, for example "6.2"."""
-        return next(each for each in self.claims if each.id == id)
+        """The claim with this id, for example "6.2"; `LabError` if there is none."""
+        return _of(self, "claim", id, {each.id: each for each in self.claims})
 
     def texts(self) -> Iterator[Text]:
         """Every text of the card."""
@@ -80,6 +83,12 @@ class Question:
             parts.append(_folded(Text("Follow-up", "追问"), _table(_row(follow_up.asks) + _row(follow_up.answer))))
         points = _table("".join(map(_row, self.rubric)))
         return "".join([*parts, _folded(Text("Rubric: a good answer says", "评分要点"), points)])
+
+
+def _of(question: Question, what: str, id: str, there: Mapping[str, Found]) -> Found:
+    if id not in there:
+        raise LabError(f"no {what} {id!r} in question {question.number}; there is {choices(there or ['none yet'])}")
+    return there[id]
 
 
 def _row(text: Text) -> str:
@@ -113,7 +122,7 @@ class Proofs:
         return all(proof.agrees for proof in self.proofs)
 
     def __getitem__(self, id: str) -> Proof:
-        return next(proof for proof in self.proofs if proof.claim.id == id)
+        return _of(self.question, "proof", id, {proof.claim.id: proof for proof in self.proofs})
 
     def __iter__(self) -> Iterator[Proof]:
         return iter(self.proofs)

@@ -71,6 +71,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_program__set_log_buf": (_INT, [_PTR, _PTR, ctypes.c_size_t]),
     "bpf_map__name": (_STR, [_PTR]),
     "bpf_map__fd": (_INT, [_PTR]),
+    "bpf_map__type": (_INT, [_PTR]),
     "bpf_map__key_size": (_UINT, [_PTR]),
     "bpf_map__value_size": (_UINT, [_PTR]),
     "bpf_map__max_entries": (_UINT, [_PTR]),

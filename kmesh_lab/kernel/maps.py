@@ -18,12 +18,14 @@ from typing import Any
 from kmesh_lab.errors import MapFull
 from kmesh_lab.kernel.libbpf import call
 
-__all__ = ["Layout", "Map", "Row"]
+__all__ = ["Layout", "Map", "Row", "value_bytes"]
 
 Row = tuple[bytes, bytes]  # key, value
 
 BPF_ANY = 0
 _TOKEN = re.compile(r"(\d+)([a-zA-Z?])")  # of the format of a struct
+# BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH, _PERCPU_CGROUP_STORAGE
+_PER_CPU = (5, 6, 10, 21)
 
 
 class Layout:
@@ -99,6 +101,11 @@ class Layout:
         return {
             name: next(flat) if count < 2 else tuple(next(flat) for _ in range(count)) for name, count in self.fields
         }
+
+
+def value_bytes(map_type: int, size: int) -> int:
+    """How many bytes a value of ``size`` has for us: in a per-CPU map, as many values as CPUs, each in whole words."""
+    return -(-size // 8) * 8 * call("libbpf_num_possible_cpus") if map_type in _PER_CPU else size
 
 
 def _code(ctype: Any) -> str:

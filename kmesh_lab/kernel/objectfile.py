@@ -18,7 +18,7 @@ from typing import Self
 from kmesh_lab.errors import LabError, NotPrivileged
 from kmesh_lab.kernel.compiler import hook_of
 from kmesh_lab.kernel.libbpf import call, libbpf, pointer
-from kmesh_lab.kernel.maps import Map
+from kmesh_lab.kernel.maps import Map, value_bytes
 from kmesh_lab.kernel.program import Program
 from kmesh_lab.kernel.verifier import verifier_error
 
@@ -111,7 +111,8 @@ class ObjectFile:
 
 def _map(item: int) -> Map:
     library = libbpf()
-    sizes = (library.bpf_map__key_size(item), library.bpf_map__value_size(item), library.bpf_map__max_entries(item))
+    value_size = value_bytes(library.bpf_map__type(item), library.bpf_map__value_size(item))
+    sizes = (library.bpf_map__key_size(item), value_size, library.bpf_map__max_entries(item))
     return Map(_text(library.bpf_map__name(item)), library.bpf_map__fd(item), *sizes)
 
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from kmesh_lab.errors import KernelNotSupported, LabError, NotPrivileged
 from kmesh_lab.kernel.compiler import BPF_DIR, Image, MapSpec, compile_c, hook_of
 from kmesh_lab.kernel.libbpf import MapCreateOptions, ProgramLoadOptions, call
-from kmesh_lab.kernel.maps import Layout, Map
+from kmesh_lab.kernel.maps import Layout, Map, value_bytes
 from kmesh_lab.kernel.verifier import verifier_error
 
 __all__ = ["BPF_DIR", "Image", "Link", "Module", "Program"]
 
 _LICENSE = b"Dual BSD/GPL"
 _NAME_LENGTH = 15  # of an object in the kernel
-_PER_CPU = (5, 6, 10)  # BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH
 
 
 @dataclass
@@ -129,10 +128,8 @@ class Module:
         kernel_name = spec.name.encode()[:_NAME_LENGTH]
         sizes = (spec.key_size, spec.value_size, spec.max_entries)
         descriptor = call("bpf_map_create", spec.type, kernel_name, *sizes, ctypes.byref(options))
-        if spec.type in _PER_CPU:
-            each = -(-spec.value_size // 8) * 8
-            sizes = (spec.key_size, each * call("libbpf_num_possible_cpus"), spec.max_entries)
-        made = Map(spec.name, descriptor, *sizes)
+        value_size = value_bytes(spec.type, spec.value_size)
+        made = Map(spec.name, descriptor, spec.key_size, value_size, spec.max_entries)
         self._stack.callback(_close_map, made)
         return made
 

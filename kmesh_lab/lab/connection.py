@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
@@ -91,9 +92,11 @@ class Connection:
         with contextlib.suppress(OSError):
             if self.socket.type == socket.SOCK_STREAM:
                 self.socket.shutdown(socket.SHUT_WR)
-                self.socket.settimeout(_GOODBYE)
-                while self.socket.recv(65536):
-                    pass
+                deadline = time.monotonic() + _GOODBYE  # also for a peer that goes on talking
+                while (left := deadline - time.monotonic()) > 0:
+                    self.socket.settimeout(left)
+                    if not self.socket.recv(65536):
+                        break
         self.socket.close()
         self._count()
 

@@ -7,7 +7,7 @@ behind a waypoint, the waypoint's own table of endpoints.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -24,6 +24,7 @@ from kmesh_lab.mesh import IPAddress, Service, Workload
 __all__ = ["ControlPlane", "Endpoint"]
 
 Endpoint = Pod | Workload
+Wanted = Iterable[tuple[Service, Sequence[Endpoint]]]
 
 
 class ControlPlane:
@@ -37,7 +38,7 @@ class ControlPlane:
         first = next(iter(self._nodes.values()), None)
         return first.publisher.publications() if first else []
 
-    def apply(self, wanted: Mapping[Service, Sequence[Endpoint]], waypoint: Waypoint | None) -> None:
+    def apply(self, wanted: Wanted, waypoint: Waypoint | None) -> None:
         """Publish services on every node."""
         if not self._nodes:
             raise LabError("this lab has no node, so no maps to publish to; make one first: lab.node('n1')")
@@ -108,14 +109,12 @@ class ControlPlane:
             with ThreadPoolExecutor(len(proxies)) as pool:
                 deque(pool.map(tell, proxies), maxlen=0)
 
-    def _publications(
-        self, wanted: Mapping[Service, Sequence[Endpoint]], waypoint: Waypoint | None
-    ) -> list[Publication]:
+    def _publications(self, wanted: Wanted, waypoint: Waypoint | None) -> list[Publication]:
         """What is wanted, checked."""
         entrance = self._entrance(waypoint) if waypoint is not None else None
         pods = {pod.address: pod.workload for pod in self._pods.values()}
         publications: dict[str, Publication] = {}
-        for service, endpoints in wanted.items():
+        for service, endpoints in wanted:
             workloads = tuple(self._workloads(service, endpoints, pods))
             self._check_own(service)
             for vip in service.vips:

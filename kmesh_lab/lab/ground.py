@@ -16,6 +16,7 @@ from kmesh_lab.kernel.features import require
 from kmesh_lab.kernel.netns import Fabric
 from kmesh_lab.kernel.program import Image
 from kmesh_lab.mesh import Place, Workload
+from kmesh_lab.traffic.channel import allow_descriptors
 from kmesh_lab.traffic.pod_process import PodProcess, Script
 
 __all__ = ["Ground", "Holder", "c_file"]
@@ -46,6 +47,7 @@ class Ground:
     def __init__(self) -> None:
         require()
         remove_abandoned()
+        allow_descriptors()
         self._owner = os.getpid()
         self._stack = ExitStack()
         self._processes: dict[str, PodProcess] = {}

@@ -177,7 +177,7 @@ class Lab:
         """
         if isinstance(service, Mapping) and endpoints:
             raise ValueError("endpoints are given twice: with many services, lab.apply({web: [a, b], db: [c]})")
-        wanted = service if isinstance(service, Mapping) else {service: endpoints}
+        wanted = list(service.items()) if isinstance(service, Mapping) else [(service, endpoints)]
         with self._opened():
             self._control.apply(wanted, waypoint)
 
@@ -225,6 +225,8 @@ class Lab:
         """Nodes, pods and services as a drawing, and the way that one connection took, or many."""
         with self._opened():
             ways = [Way.of(connection)] if isinstance(connection, Connection) else connection
+            if not isinstance(ways, Sequence) or not all(isinstance(way, Way) for way in ways):
+                raise ValueError(f"picture of {connection!r}: expected a connection, or a list of ways")
             return draw(list(self.nodes.values()), self._control.publications(), ways)
 
     def named(self, name: str) -> Service | Pod | IPAddress:

@@ -38,7 +38,9 @@ def find_address(address: Address, pods: Mapping[str, Pod]) -> Pod | None:
 
 
 def find_node(node: Node | str, nodes: Mapping[str, Node]) -> Node:
-    """The node that is meant; `LabError` if this lab has none such."""
+    """The node that is meant; `LabError` if this lab has none such, ``ValueError`` if it is neither node nor name."""
+    if not isinstance(node, (Node, str)):
+        raise ValueError(f"node {node!r}: expected what lab.node() returned, or its name")
     name = node if isinstance(node, str) else node.name
     found = nodes.get(name)
     if found is None:
@@ -52,8 +54,10 @@ def check_new(kind: str, name: str, nodes: Mapping[str, Node], pods: Mapping[str
     """Refuse a name that is none, or that a node (or a pod) has already."""
     check_label(f"{kind} name", name)
     if name in (nodes if kind == "node" else pods):
-        where = "" if kind == "node" else f" on node {pods[name].node.name}"
-        raise LabError(f"{kind} {name!r} already exists{where}; delete it first or choose another name")
+        if kind == "node":
+            raise LabError(f"node {name!r} already exists and stays as long as its lab; choose another name")
+        where = pods[name].node.name
+        raise LabError(f"{kind} {name!r} already exists on node {where}; delete it first or choose another name")
 
 
 def new_workload(

@@ -24,14 +24,14 @@ class Node:
     """
 
     def __init__(self, lab: Lab, name: str, number: int, place: Place, datapath: Datapath) -> None:
-        self._lab, self.name, self.number, self.place = lab, name, number, place
+        self.lab, self.name, self.number, self.place = lab, name, number, place
         self.datapath = datapath
         self.pods: dict[str, Pod] = {}
 
     @property
     def maps(self) -> MapViews:
         """The maps of this node: ``node.maps.service[inventory]``."""
-        self._lab.require_open()
+        self.lab.require_open()
         return self.datapath.views
 
     @property
@@ -42,12 +42,12 @@ class Node:
     @property
     def lost(self) -> Lost:
         """Ring buffer records that were dropped because nobody read them in time."""
-        self._lab.require_open()
+        self.lab.require_open()
         return self.datapath.lost()
 
     def configure(self, *, monitoring: bool = True, periodic_report: bool = False) -> None:
         """Set what ``kmeshctl monitoring`` and ``--periodic-report`` set; the defaults are Kmesh's."""
-        self._lab.require_open()
+        self.lab.require_open()
         self.datapath.configure(monitoring=monitoring, periodic_report=periodic_report)
 
     def __repr__(self) -> str:
@@ -59,6 +59,6 @@ class Node:
             ("locality", str(self.place.locality) or "none"),
             ("pods", ", ".join(self.pods) or "none"),
             ("programs", ", ".join(self.datapath.programs)),
-            ("maps", "closed" if self._lab.closed else self.maps),
+            ("maps", "closed" if self.lab.closed else self.maps),
         ]
         return html_table(f"Node {self.name}", rows)

@@ -145,7 +145,8 @@ class Pod:
         try:
             sock.connect((str(asked[0]), asked[1]))
         except OSError as error:
-            raise self._failed(error.errno or errno.EIO, asked, connection.cookie) from None
+            code = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno or errno.EIO
+            raise self._failed(code, asked, connection.cookie) from None
         again = Connection(self, sock, connection.cookie, _address(sock.getpeername()), self.lab.pod_at, decide)
         self.lab.remember(again, self)
         return again

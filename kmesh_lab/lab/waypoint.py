@@ -17,7 +17,7 @@ from kmesh_lab.lab.sidecar import Proxy, view_of
 from kmesh_lab.mesh import WAYPOINT_PORT, WAYPOINT_TARGET_PORT, Service, Workload, stored_ports
 from kmesh_lab.traffic.envoy_config import Config, waypoint
 from kmesh_lab.traffic.pod_process import PodProcess
-from kmesh_lab.traffic.tlv import KmeshTLV
+from kmesh_lab.traffic.tlv import read
 
 if TYPE_CHECKING:
     from kmesh_lab.lab.lab import Lab
@@ -64,15 +64,24 @@ class Waypoint(Pod):
         """The first bytes of a connection, as the waypoint read them: a Scapy packet ``KmeshTLV / KmeshTLVEnd / Raw``.
 
         ``connection`` counts those that came, the last by default. What is still on its way is waited for, at most
-        1 s. Raises `LabError` when none has come.
+        1 s. A TLV with a mistake in it is a packet too. Raises `LabError` when none has come, and for a connection
+        that ended, or was closed, before address and port were there.
         """
         captures = self._ask("captured", count=max(self.heard, 1), timeout=1.0)["connections"]
         try:
-            return KmeshTLV(bytes.fromhex(captures[connection]["received"]))
+            seen = captures[connection]
         except IndexError:
             raise LabError(
                 f"waypoint {self.name!r} has read {len(captures)} connections; send something through it first"
             ) from None
+        received = bytes.fromhex(seen["received"])
+        packet = read(received)
+        if packet is None:
+            raise LabError(
+                f"waypoint {self.name!r} read no TLV: {seen['problem']}; what came: {received.hex(' ') or 'none'}; "
+                "send something through it from a pod in the mesh"
+            )
+        return packet
 
     def __repr__(self) -> str:
         entrance = address_text(self.entrance)

@@ -11,7 +11,16 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from types import MappingProxyType
 
-__all__ = ["LABEL", "MAX_PORTS", "IPAddress", "check_destination", "check_ports", "check_service_name", "check_vips"]
+__all__ = [
+    "LABEL",
+    "MAX_PORTS",
+    "IPAddress",
+    "check_destination",
+    "check_ports",
+    "check_service_name",
+    "check_vips",
+    "is_uid_part",
+]
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -24,7 +33,7 @@ _SERVICE_NAME = re.compile(rf"{LABEL}\.{LABEL}")
 
 def check_service_name(name: str, namespace: str | None) -> str:
     """Return ``service.namespace``; a name without a dot is in ``namespace``, or in "default"."""
-    service, dot, suffix = name.partition(".")
+    service, dot, suffix = name.partition(".") if isinstance(name, str) else ("", "", "")
     if dot and namespace is not None and namespace != suffix:
         raise ValueError(f"service {name!r} cannot be in namespace {namespace!r} too: give the namespace once")
     if not dot:
@@ -35,6 +44,11 @@ def check_service_name(name: str, namespace: str | None) -> str:
             "'service.namespace', each of a-z, 0-9 and inner '-', at most 63 characters"
         )
     return f"{service}.{suffix}"
+
+
+def is_uid_part(text: object) -> bool:
+    """Whether a name, a namespace or a cluster can be told from the rest of a uid, whose parts ``/`` separates."""
+    return isinstance(text, str) and text != "" and "/" not in text
 
 
 def check_destination(kind: str, name: str, value: object) -> IPAddress:

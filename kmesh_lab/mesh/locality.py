@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import NamedTuple, Self
 
 from kmesh_lab.display import choices, html_table, one_line
+from kmesh_lab.mesh._checks import is_uid_part
 
 __all__ = [
     "DEFAULT_CLUSTER",
@@ -67,7 +68,8 @@ class Scope(ProtoEnum):
 class Locality:
     """A region, a zone in it and a subzone in that; a part that is absent is ``""``.
 
-    ``Locality()`` is an unknown locality. ``ValueError`` on a part below an absent one, and on ``/`` in a part.
+    ``Locality()`` is an unknown locality. ``ValueError`` on a part below an absent one, and on one that is no string or
+    has a ``/``.
 
     >>> Locality.parse("cn-west/xian/a").zone
     'xian'
@@ -79,6 +81,8 @@ class Locality:
 
     def __post_init__(self) -> None:
         parts = (self.region, self.zone, self.subzone)
+        if not all(isinstance(part, str) for part in parts):
+            raise ValueError(f"locality {parts}: each part is a string; use Locality.parse('region/zone/subzone')")
         if any("/" in part for part in parts):
             raise ValueError(f"locality {parts} has a '/' inside a part: use Locality.parse('region/zone/subzone')")
         # A hole has no spelling in region/zone/subzone, and "" would then match "" in the middle of a preference.
@@ -120,12 +124,26 @@ _FIELD_OF_SCOPE = {
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Place:
-    """Where a client or a workload runs: everything a `Scope` can compare."""
+    """Where a client or a workload runs: everything a `Scope` can compare.
+
+    ``ValueError`` on a cluster that cannot be part of a workload's uid, and on a network that is no string.
+    """
 
     locality: Locality
     node: str
     cluster: str = DEFAULT_CLUSTER
     network: str = ""
+
+    def __post_init__(self) -> None:
+        if not is_uid_part(self.cluster):
+            raise ValueError(
+                f"cluster {self.cluster!r} of node {self.node!r}: expected at least one character and no '/', "
+                "which separates the parts of a uid"
+            )
+        if not isinstance(self.network, str):
+            raise ValueError(
+                f"network {self.network!r} of node {self.node!r}: expected a name such as 'net-east', or '' for none"
+            )
 
     def value_of(self, scope: Scope) -> str:
         """Return the value this place has for ``scope``; ``""`` when it has none."""

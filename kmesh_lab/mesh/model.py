@@ -11,7 +11,15 @@ from types import MappingProxyType
 from typing import Self
 
 from kmesh_lab.display import choices, html_table, one_line
-from kmesh_lab.mesh._checks import MAX_PORTS, IPAddress, check_destination, check_ports, check_service_name, check_vips
+from kmesh_lab.mesh._checks import (
+    MAX_PORTS,
+    IPAddress,
+    check_destination,
+    check_ports,
+    check_service_name,
+    check_vips,
+    is_uid_part,
+)
 from kmesh_lab.mesh.locality import DEFAULT_CLUSTER, Locality, Place, ProtoEnum, Scope
 
 __all__ = [
@@ -239,7 +247,7 @@ class Workload:
         network: str = "",
         healthy: bool = True,
     ) -> None:
-        if not (name and namespace and cluster) or "/" in name or "/" in namespace or "/" in cluster:
+        if not all(map(is_uid_part, (name, namespace, cluster))):
             raise ValueError(
                 f"workload {name!r} in namespace {namespace!r} of cluster {cluster!r}: "
                 "each must have at least one character and no '/', which separates the parts of its uid"

@@ -14,7 +14,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import resource
 import select
 import signal
 import socket
@@ -193,9 +192,7 @@ def run(kind: Callable[[str], Agent], name: str, control_fd: int, cgroup: str) -
 
 
 def _enter(cgroup: str) -> None:
-    # Many servers have a soft limit of 1024 descriptors, for the sake of programs that use select(2).
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    channel.allow_descriptors()
     try:
         with open(os.path.join(cgroup, "cgroup.procs"), "w") as procs:
             procs.write(str(os.getpid()))

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from scapy.fields import Field, FieldLenField, IntField, ShortField, XByteField
 from scapy.packet import Packet, Raw
 
-__all__ = ["KmeshTLV", "KmeshTLVEnd", "split"]
+__all__ = ["KmeshTLV", "KmeshTLVEnd", "read", "split"]
 
 # The names of bpf/include/tlv.h.
 TLV_ORG_DST_ADDR = 0x01
@@ -47,8 +47,7 @@ class _AddressField(Field[IPv4Address | IPv6Address, bytes]):
         return s + (b"" if val is None else val.packed)
 
     def getfield(self, pkt: Packet, s: bytes) -> tuple[bytes, IPv4Address | IPv6Address]:
-        # Envoy's filter, too, takes every length but that of IPv4 for IPv6.
-        size = 4 if pkt.length == TLV_ORG_DST_ADDR4_LENGTH else 16
+        size = _address_size(pkt.length)
         return s[size:], ip_address(bytes(s[:size]))
 
 
@@ -76,6 +75,12 @@ class KmeshTLVEnd(Packet):
 
     name = "KmeshTLVEnd"
     fields_desc: ClassVar = [XByteField("type", TLV_PAYLOAD), IntField("length", 0)]
+
+
+def read(data: bytes) -> Packet | None:
+    """Take the start of a stream for a TLV, whatever is wrong with it; None if it ends before address and port do."""
+    size = _HEADER + _address_size(int.from_bytes(data[1:_HEADER], "big")) + _PORT
+    return KmeshTLV(data) if len(data) >= size else None
 
 
 def split(data: bytes) -> tuple[Packet, bytes] | None:
@@ -106,3 +111,8 @@ def split(data: bytes) -> tuple[Packet, bytes] | None:
     if len(mark) < _HEADER:
         return None
     return KmeshTLV(data[:end]), data[end:]
+
+
+def _address_size(length: int) -> int:
+    """How many bytes of address a length means: Envoy's filter, too, takes every length but that of IPv4 for IPv6."""
+    return 4 if length == TLV_ORG_DST_ADDR4_LENGTH else 16

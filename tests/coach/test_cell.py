@@ -154,6 +154,41 @@ def test_a_program_that_is_attached_twice_replaces_itself_and_the_lab_ends_as_ev
     assert str(lab.close()).endswith("left behind: nothing>")
 
 
+def test_a_cell_that_cannot_be_attached_leaves_what_ran_before(lab: km.Lab) -> None:
+    n1 = lab.node("n1")
+    shop, near = lab.pod("shop", n1), lab.pod("inventory-a", n1, listen=8080)
+    coach(TO_PORT_8080 % 8080, attach=n1)
+    # The kernel takes 64 programs at one hook of a cgroup, and two are there.
+    too_many = TO_PORT_8080 % 7 + "".join(ACCEPTED.replace("learn", f"learn_{i}") for i in range(62))
+
+    verdict = coach(too_many, attach=n1)
+
+    assert verdict.notes == ["not attached: [Errno 7] bpf_link_create: Argument list too long"]
+    assert shop.connect_many(near, 9, count=3) == {"inventory-a": 3}
+    replaced = coach(TO_PORT_8080 % 7, attach=n1)
+    assert replaced.notes == ["learn is attached to n1, in place of the one from before"]
+    assert shop.connect_many(near, 9, count=1).refused == {"ECONNREFUSED": 1}
+
+
+def test_maps_that_cannot_be_made_are_a_note_too(lab: km.Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    n1 = lab.node("n1")
+
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("kmesh_lab.coach.cell.Module", no_room)
+
+    assert coach(ACCEPTED, attach=n1).notes == ["not attached: [Errno 24] Too many open files"]
+
+
+def test_nothing_is_attached_to_a_node_of_a_closed_lab() -> None:
+    with km.Lab() as lab:
+        n1 = lab.node("n1")
+
+    with pytest.raises(km.LabError, match=r"^this lab is closed; make another one with Lab\(\)$"):
+        coach(ACCEPTED, attach=n1)
+
+
 def test_an_attached_program_reads_the_maps_of_the_node(lab: km.Lab) -> None:
     n1 = lab.node("n1")
     shop, near = lab.pod("shop", n1), lab.pod("inventory-a", n1, listen=8080)

@@ -1,5 +1,6 @@
 """The maps of a node in human terms: read, written, shown."""
 
+import re
 from ipaddress import ip_address
 
 import pytest
@@ -28,6 +29,12 @@ def near(workload):
 @pytest.fixture
 def far(workload):
     return workload("far", 2, "eu/oslo/a")
+
+
+@pytest.fixture
+def refused():
+    """Expect a ``ValueError`` with exactly this message."""
+    return lambda message: pytest.raises(ValueError, match=f"^{re.escape(message)}$")
 
 
 @pytest.fixture
@@ -73,8 +80,42 @@ def test_what_is_not_there_is_a_key_error_and_what_nobody_knows_a_lab_error(view
         views.service["wep"]
     with pytest.raises(LabError, match=r"is not published on this node; `lab\.apply` publishes it$"):
         views.backend[workload("unknown", 9)]
-    with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 address"):
-        views.frontend["web"]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "expected"),
+    [
+        ("frontend", "web", "an address such as '10.96.0.10'"),
+        ("service", -1, "a service, a pod, a workload, the name of one, or an id of 32 bits"),
+        ("service", 1 << 32, "a service, a pod, a workload, the name of one, or an id of 32 bits"),
+        ("endpoint", "web.shop", "(service, prio, index), such as (inventory, 0, 1)"),
+        ("endpoint", ("web.shop", 0), "(service, prio, index), such as (inventory, 0, 1)"),
+        ("endpoint", ("web.shop", 0, "1"), "(service, prio, index), such as (inventory, 0, 1)"),
+        ("endpoint", 5, "(service, prio, index), such as (inventory, 0, 1)"),
+        ("manage", -1, "an address, or the cookie of a network namespace"),
+        ("manage", "shop", "an address, or the cookie of a network namespace"),
+    ],
+)
+def test_what_cannot_be_a_key_is_named_with_its_map_and_what_it_may_be(views, refused, name, key, expected):
+    view = getattr(views, name)
+    message = f"km_{name}: {key!r} is no key; expected {expected}"
+    with refused(message):
+        view[key]
+    with refused(message):
+        view[key] = 1
+    with refused(message):
+        del view[key]
+    assert key not in view
+
+
+@pytest.mark.parametrize(
+    "value", [5, None, ServiceRow((1,) * 8, 0, ()), ServiceRow((-1,), 0, ()), ServiceRow((), 0, ((65536, 80),))]
+)
+def test_what_cannot_be_a_value_is_named_and_the_row_stays(views, web, refused, value):
+    before = views.service[web]
+    with refused(f"km_service: {value!r} is no value; expected a ServiceRow, with numbers that fit its fields"):
+        views.service[web] = value
+    assert views.service[web] == before
 
 
 def test_membership_asks_and_does_not_complain(views, web, near, workload, service):
@@ -85,6 +126,8 @@ def test_membership_asks_and_does_not_complain(views, web, near, workload, servi
     assert "other" not in views.backend
     assert 7 not in views.service
     assert ("web.shop", 1, 2) not in views.endpoint
+    assert "web.shop" not in views.frontend
+    assert web not in views.endpoint
 
 
 def test_rows_can_be_written_and_deleted_as_a_learner_does(tables, views, web, near, far):

@@ -9,6 +9,7 @@ import pytest
 
 import kmesh_lab as km
 from kmesh_lab.interview import QUESTIONS, Ledger, Record, Stage, Text, Verdict, question
+from kmesh_lab.interview.question import Proofs
 from kmesh_lab.interview.text import source_link
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -147,3 +148,11 @@ def test_a_source_links_to_the_commit_that_was_read():
 def test_an_unknown_question_is_named():
     with pytest.raises(km.LabError, match="no question 14; there is 1, 2, "):
         question(14)
+
+
+def test_an_unknown_claim_is_named():
+    six = question(6)
+    with pytest.raises(km.LabError, match=r"^no claim '9\.9' in question 6; there is 6\.1, 6\.2, 6\.3, 6\.4 or 6\.5$"):
+        six.claim("9.9")
+    with pytest.raises(km.LabError, match=r"^no proof '9\.9' in question 6; there is none yet$"):
+        Proofs(six, ())["9.9"]

@@ -11,6 +11,7 @@ import pytest
 
 from kmesh_lab.errors import LabError, VerifierError
 from kmesh_lab.kernel.compiler import BPF_DIR
+from kmesh_lab.kernel.libbpf import libbpf
 from kmesh_lab.kernel.objectfile import ObjectFile
 
 pytestmark = pytest.mark.root
@@ -30,6 +31,23 @@ SEC("cgroup_skb/ingress") int count(struct __sk_buff *skb)
 	CHECK
 		(*value)++;
 	return seen ? 1 : 1;
+}
+char _license[] SEC("license") = "Dual BSD/GPL";
+"""
+PER_CPU = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct three { char bytes[3]; };
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_KIND);
+	__uint(max_entries, 1);
+	__type(key, int);
+	__type(value, struct three);
+} each SEC(".maps");
+SEC("cgroup_skb/ingress") int look(struct __sk_buff *skb)
+{
+	int key = 0;
+	return bpf_map_lookup_elem(&each, &key) ? 1 : 1;
 }
 char _license[] SEC("license") = "Dual BSD/GPL";
 """
@@ -110,6 +128,22 @@ def test_a_reused_map_is_not_made(build):
     first.maps["counts"].update(bytes(4), bytes([7, 0, 0, 0]))
     assert second.maps["counts"].lookup(bytes(4)) == bytes([7, 0, 0, 0])
     assert second.maps["other"].fd != first.maps["other"].fd
+
+
+@pytest.mark.parametrize("kind", ["HASH", "ARRAY"])
+def test_a_per_cpu_map_is_read_with_the_values_of_all_cpus(tmp_path, kind):
+    source = tmp_path / "each.c"
+    source.write_text(PER_CPU.replace("KIND", kind))
+    command = ["clang", "-O2", "-g", "-target", "bpf", *INCLUDES, "-c", str(source), "-o", f"{tmp_path}/each.o"]
+    subprocess.run(command, check=True)
+    cpus = libbpf().libbpf_num_possible_cpus()
+    with ObjectFile(tmp_path / "each.o") as file, ObjectFile(tmp_path / "each.o", reuse=file.maps) as again:
+        each = file.maps["each"]
+        assert each.value_size == 8 * cpus  # every CPU's three bytes take eight
+        values = b"".join(bytes([cpu, 2, 3]).ljust(8, b"\0") for cpu in range(cpus))
+        each.update(bytes(4), values)
+        assert again.maps["each"].lookup(bytes(4)) == values
+        assert each.rows() == [(bytes(4), values)]
 
 
 def test_what_is_no_object_file_is_refused_with_the_next_step(tmp_path):

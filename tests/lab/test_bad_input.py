@@ -132,12 +132,20 @@ def test_a_malformed_locality(open_all_day, refused) -> None:
         open_all_day.lab.node("n3", locality=5)
 
 
+def test_a_cluster_and_a_network_that_no_pod_could_have(open_all_day, refused) -> None:
+    expected = "expected at least one character and no '/', which separates the parts of a uid"
+    with refused(ValueError, f"cluster 'a/b' of node 'n3': {expected}"):
+        open_all_day.lab.node("n3", cluster="a/b")
+    with refused(ValueError, "network 5 of node 'n3': expected a name such as 'net-east', or '' for none"):
+        open_all_day.lab.node("n3", network=5)
+
+
 # ---- names
 
 
 def test_a_name_that_is_taken(open_all_day, refused) -> None:
     day = open_all_day
-    with refused(km.LabError, "node 'n1' already exists; delete it first or choose another name"):
+    with refused(km.LabError, "node 'n1' already exists and stays as long as its lab; choose another name"):
         day.lab.node("n1")
     with refused(km.LabError, "pod 'inventory-a' already exists on node n1; delete it first or choose another name"):
         day.lab.pod("inventory-a", day.n2)
@@ -203,6 +211,11 @@ def test_unknown_names(open_all_day, refused) -> None:
     day = open_all_day
     with refused(km.LabError, "no node 'n9' in this lab; there is n1, n2"):
         day.lab.pod("late", "n9")
+    with refused(ValueError, "node None: expected what lab.node() returned, or its name"):
+        day.lab.pod("late", None)
+    pod = "<Pod shop 10.244.1.1 cn-west/xian/a on n1>"
+    with refused(ValueError, f"node {pod}: expected what lab.node() returned, or its name"):
+        day.lab.pod("late", day.shop)
     known = "there is shop, inventory-a, inventory-b, inventory.shop"
     with refused(km.LabError, f"no pod or service 'inventory' in this lab, and no address either; {known}"):
         day.lab.delete("inventory")
@@ -216,6 +229,9 @@ def test_what_is_no_service_no_endpoint_and_no_waypoint(open_all_day, refused) -
     day = open_all_day
     with refused(ValueError, "'inventory' is not a Service; write Service('name', vip=…, ports=…)"):
         day.lab.apply("inventory", endpoints=[day.near])
+    service = "<Service inventory.shop 10.96.0.10 80→8080 FAILOVER by REGION, ZONE, SUBZONE>"
+    with refused(ValueError, f"[{service}] is not a Service; write Service('name', vip=…, ports=…)"):
+        day.lab.apply([day.inventory])
     with refused(ValueError, "endpoint 'inventory-a' of 'inventory.shop': expected a pod or a Workload"):
         day.lab.apply(day.inventory, endpoints=["inventory-a"])
     pod = "<Pod inventory-a 10.244.1.2 cn-west/xian/a on n1>"
@@ -225,6 +241,12 @@ def test_what_is_no_service_no_endpoint_and_no_waypoint(open_all_day, refused) -
         day.lab.apply(day.inventory, endpoints=[day.near], waypoint=day.near)
     with refused(ValueError, "endpoints are given twice: with many services, lab.apply({web: [a, b], db: [c]})"):
         day.lab.apply({day.inventory: [day.near]}, endpoints=[day.near])
+
+
+def test_a_picture_of_what_took_no_way(open_all_day, refused) -> None:
+    for what in ("shop", 5, [open_all_day.near]):
+        with refused(ValueError, f"picture of {what!r}: expected a connection, or a list of ways"):
+            open_all_day.lab.picture(what)
 
 
 # ---- families

@@ -94,6 +94,34 @@ def test_captured_says_so_when_nothing_has_come(shop, waypoint) -> None:
         waypoint.captured()
 
 
+@pytest.mark.parametrize(
+    ("sent", "problem"),
+    [
+        (b"", r"the client closed after 0 bytes, before a TLV; what came: none"),
+        (b"hello", r"no TLV: the first byte is 0x68, expected 0x01; what came: 68 65 6c 6c 6f"),
+        (b"\1\0\0\0\x12\n", r"the client closed after 6 bytes, before a TLV; what came: 01 00 00 00 12 0a"),
+        (TLV_V4[:9], r"the client closed after 9 bytes, before a TLV; what came: 01 00 00 00 06 0a 60 00 0a"),
+    ],
+)
+def test_captured_invents_no_tlv_for_a_connection_that_had_none(shop, waypoint, sent, problem) -> None:
+    stranger = shop.lab.pod("stranger", shop.n1, enrolled=False)
+    with stranger.connect(waypoint.address, 15019) as c:
+        c.send(sent)
+
+    with pytest.raises(km.LabError, match=f"^waypoint 'waypoint' read no TLV: {problem}; send something through it"):
+        waypoint.captured()
+
+
+def test_captured_shows_what_is_wrong_with_a_tlv(shop, waypoint) -> None:
+    stranger = shop.lab.pod("stranger", shop.n1, enrolled=False)
+    broken = TLV_V4[:-5] + b"HELLO"
+    with stranger.connect(waypoint.address, 15019) as c:
+        c.send(broken)
+
+    assert bytes(waypoint.captured()) == broken
+    assert waypoint.captured().port == 80
+
+
 def test_the_waypoint_is_taken_away_again_without_a_connection_that_fails(shop, waypoint) -> None:
     behind = shop.shop.connect(shop.inventory)
     assert behind.backend is waypoint

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -88,6 +90,30 @@ def test_close_does_not_wait_for_ever_for_a_peer_that_stays(open_all_day) -> Non
         connection.close()
 
     assert 0.9 < time.monotonic() - started < 2
+
+
+def test_close_does_not_wait_for_ever_for_a_peer_that_keeps_sending(open_all_day) -> None:
+    day = open_all_day
+    listener = day.far.process.request("socket", family=socket.AF_INET, type=socket.SOCK_STREAM).socket()
+    with listener, ThreadPoolExecutor() as threads:
+        listener.bind(("", 9998))
+        listener.listen()
+        connection = day.shop.connect(day.far, 9998)
+        talker, _ = listener.accept()
+        enough, end = threading.Event(), time.monotonic() + 4
+
+        def talk() -> None:
+            with talker, contextlib.suppress(ConnectionError):
+                while not enough.wait(0.05) and time.monotonic() < end:
+                    talker.send(b"and another thing")
+
+        threads.submit(talk)
+        started = time.monotonic()
+        connection.close()
+        took = time.monotonic() - started
+        enough.set()
+
+    assert 0.9 < took < 2
 
 
 def test_get_is_refused_on_udp(open_all_day, refused) -> None:

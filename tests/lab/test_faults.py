@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 import sys
@@ -106,6 +107,16 @@ def edit(path: Path, old: str, new: str) -> int:
     assert text.count(old) == 1
     path.write_text(text.replace(old, new))
     return text[: text.index(old)].count("\n") + 1
+
+
+def test_the_usual_soft_limit_of_descriptors_does_not_limit_the_nodes(request) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    request.addfinalizer(lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard)))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(descriptors()) + 50, hard))
+
+    with km.Lab() as lab:
+        for number in range(1, 4):  # each takes more than 30
+            lab.node(f"n{number}")
 
 
 def test_c_that_does_not_compile_names_the_line(bpf: Path) -> None:

@@ -120,6 +120,21 @@ def test_a_socket_that_has_told_the_waypoint_tells_it_nothing_when_used_again(op
         assert again.recv() == b""
 
 
+def test_reconnect_times_out_as_connect_does(open_all_day) -> None:
+    shop, far = open_all_day.shop, open_all_day.far
+    listener = far.process.request("socket", family=socket.AF_INET, type=socket.SOCK_STREAM).socket()
+    with listener, shop.connect(open_all_day.near) as c:
+        listener.bind(("", 9999))
+        listener.listen(0)
+        shop.connect(far, 9999)  # the queue is full: the next SYN is dropped
+        c.socket.settimeout(0.3)
+        words = r"^\[Errno 110\] pod 'shop' could not connect to 10\.244\.2\.1:9999: ETIMEDOUT, Connection timed out"
+        with pytest.raises(TimeoutError, match=words):
+            shop.connect(far, 9999, timeout=0.3)
+        with pytest.raises(TimeoutError, match=words):
+            shop.reconnect(c, far, 9999)
+
+
 def test_reconnect_says_what_cannot_be(open_all_day) -> None:
     shop = open_all_day.shop
     c = shop.connect(open_all_day.near)

@@ -71,6 +71,25 @@ def test_a_part_of_a_locality_has_no_slash(refused):
         Locality("cn-west/xian")
 
 
+def test_a_part_of_a_locality_is_a_string(refused):
+    with refused("locality (1, '', ''): each part is a string; use Locality.parse('region/zone/subzone')"):
+        Locality(1)
+
+
+@pytest.mark.parametrize("cluster", ["a/b", "", 5])
+def test_the_cluster_of_a_place_can_be_part_of_a_uid(refused, cluster):
+    with refused(
+        f"cluster {cluster!r} of node 'n1': expected at least one character and no '/', "
+        "which separates the parts of a uid"
+    ):
+        Place(Locality(), "n1", cluster)
+
+
+def test_the_network_of_a_place_is_a_string(refused):
+    with refused("network 5 of node 'n1': expected a name such as 'net-east', or '' for none"):
+        Place(Locality(), "n1", network=5)
+
+
 def test_a_place_knows_the_value_of_every_scope():
     assert [HANGZHOU.value_of(scope) for scope in Scope] == ["cn-east", "hangzhou", "", "n4", "east", "net-east"]
 

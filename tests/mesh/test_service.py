@@ -49,6 +49,7 @@ def test_a_namespace_is_given_once(refused):
         ("inventory", "", "service 'inventory' in namespace ''"),
         ("inventory.shop.svc", None, "service 'inventory.shop.svc' in namespace 'shop.svc'"),
         ("a/b", None, "service 'a/b' in namespace 'default'"),
+        (5, None, "service 5 in namespace 'default'"),
         ("a" * 64, None, f"service '{'a' * 64}' in namespace 'default'"),
     ],
 )

@@ -73,6 +73,8 @@ def test_an_address_that_nothing_can_connect_to_is_refused(refused, address, mes
         ({"name": "a/b"}, "workload 'a/b' in namespace 'default' of cluster 'Kubernetes'"),
         ({"namespace": "a/b"}, "workload 'inventory-a' in namespace 'a/b' of cluster 'Kubernetes'"),
         ({"cluster": ""}, "workload 'inventory-a' in namespace 'default' of cluster ''"),
+        ({"name": 5}, "workload 5 in namespace 'default' of cluster 'Kubernetes'"),
+        ({"namespace": None}, "workload 'inventory-a' in namespace None of cluster 'Kubernetes'"),
     ],
 )
 def test_a_part_of_the_uid_is_not_empty_and_has_no_slash(refused, parts, shown):
