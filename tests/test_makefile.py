@@ -64,8 +64,9 @@ def test_make_lab_tries_the_machine_and_says_what_it_lacks_before_jupyterlab_ope
         (tmp_path / name).touch()
     (tmp_path / ".venv/bin").mkdir()
     stand_in(tmp_path / ".venv/bin/kmesh-lab", f"echo the verdict of $1; exit {status}")
-    stand_in(tmp_path / ".venv/bin/jupyter", "echo jupyter $1")
+    stand_in(tmp_path / ".venv/bin/jupyter", "echo jupyter $1, configured by $JUPYTER_CONFIG_PATH")
 
     done = subprocess.run(["make", "lab"], cwd=tmp_path, check=True, capture_output=True, text=True)
 
-    assert done.stdout.splitlines() == ["the verdict of check"] * status + ["jupyter lab"]
+    settings = tmp_path / "deploy" / "jupyterlab"
+    assert done.stdout.splitlines() == [*["the verdict of check"] * status, f"jupyter lab, configured by {settings}"]
