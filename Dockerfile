@@ -19,7 +19,8 @@ RUN export DEBIAN_FRONTEND=noninteractive && apt-get -qq update && \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 
 # Outside /kmesh-lab, so that a checkout can be mounted there. The link is the distribution's bcc, as in the Makefile.
-ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
+# JupyterLab's settings are those of `make lab`, for a hub and a dev container, too.
+ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH JUPYTER_CONFIG_PATH=/kmesh-lab/deploy/jupyterlab
 COPY requirements.lock ./
 RUN --mount=type=secret,id=ca,target=/run/host-ca.crt --mount=type=secret,id=pipconf,target=/etc/pip.conf \
     if [ -s /run/host-ca.crt ]; then export PIP_CERT=/run/host-ca.crt; fi && \

@@ -22,12 +22,12 @@ ifeq ($(HEADLESS),1)
 else
 # Of a notebook that nobody here has run or signed, JupyterLab would not show the pictures.
 	@.venv/bin/jupyter trust notebooks/*.ipynb >/dev/null
-# An own configuration folder: whatever ~/.jupyter says, there is a token, and it is new at every start.
-	@JUPYTER_CONFIG_DIR="$(CURDIR)/.venv/etc/kmesh-lab" .venv/bin/jupyter lab --allow-root --ip=127.0.0.1 \
+# An own configuration folder: whatever ~/.jupyter says, there is a token, and it is new at every start. The container
+# reads deploy/jupyterlab, too: JupyterLab neither asks a network for anything nor a learner whether it may.
+	@JUPYTER_CONFIG_DIR="$(CURDIR)/.venv/etc/kmesh-lab" JUPYTER_CONFIG_PATH="$(CURDIR)/deploy/jupyterlab" \
+		.venv/bin/jupyter lab --allow-root --ip=127.0.0.1 \
 		$(if $(DISPLAY)$(WAYLAND_DISPLAY),,--no-browser) --ServerApp.root_dir="$(CURDIR)" \
-		--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb \
-		--LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-		--LabApp.extension_manager=readonly
+		--LabApp.default_url=/lab/tree/notebooks/00-start-here.ipynb
 endif
 
 notebooks: .venv/run.stamp ## execute the notebooks and keep their outputs; NOTEBOOK=path for one

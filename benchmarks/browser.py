@@ -40,11 +40,7 @@ FLAGS = [
 VIEWPORT = ViewportSize(width=1280, height=1000)
 SETTINGS = {
     "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
-    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {
-        "fetchNews": "false",
-        "checkForUpdates": False,
-        "doNotDisturbMode": True,
-    },
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"doNotDisturbMode": True},
     "@jupyterlab/docmanager-extension/plugin.jupyterlab-settings": {"autosave": False},
 }
 
@@ -96,7 +92,10 @@ def jupyterlab(home: Path) -> Iterator[Server]:
     token = secrets.token_hex(16)
     own = {f"JUPYTER_{part}_DIR": str(home / part.lower()) for part in ("CONFIG", "DATA", "RUNTIME")}
     lab = {f"JUPYTERLAB_{part}_DIR": str(home / part.lower()) for part in ("SETTINGS", "WORKSPACES")}
-    ours = {"XDG_DATA_HOME": str(home / "share")}  # weak spots found here are not those of who runs this
+    ours = {
+        "JUPYTER_CONFIG_PATH": str(REPOSITORY / "deploy" / "jupyterlab"),
+        "XDG_DATA_HOME": str(home / "share"),  # weak spots found here are not those of who runs this
+    }
     command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--ip=127.0.0.1", "--port=0"]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(

@@ -64,9 +64,10 @@ def test_make_lab_tries_the_machine_and_trusts_the_notebooks_before_it_opens_the
         (tmp_path / name).touch()
     (tmp_path / ".venv/bin").mkdir()
     stand_in(tmp_path / ".venv/bin/kmesh-lab", f"echo the verdict of $1; exit {status}")
-    stand_in(tmp_path / ".venv/bin/jupyter", "echo jupyter $1 | tee -a calls")
+    stand_in(tmp_path / ".venv/bin/jupyter", "echo jupyter $1, configured by $JUPYTER_CONFIG_PATH | tee -a calls")
 
     done = subprocess.run(["make", "lab"], cwd=tmp_path, check=True, capture_output=True, text=True)
 
-    assert done.stdout.splitlines() == ["the verdict of check"] * status + ["jupyter lab"]
-    assert (tmp_path / "calls").read_text().split("\n")[:2] == ["jupyter trust", "jupyter lab"]
+    opened = f"jupyter lab, configured by {tmp_path / 'deploy' / 'jupyterlab'}"
+    assert done.stdout.splitlines() == [*["the verdict of check"] * status, opened]
+    assert (tmp_path / "calls").read_text().splitlines() == ["jupyter trust, configured by ", opened]

@@ -58,7 +58,11 @@ def _link_pages(notebook: NotebookNode) -> None:
 
 
 def _cut_into_slides(notebook: NotebookNode) -> NotebookNode:
-    """A heading opens a slide, other prose a slide below it, code stays with the prose before it."""
+    """A heading opens a slide, other prose a slide below it, code stays with the prose before it.
+
+    The checks are left out: they stand below what they check, and would tell the answer while a room guesses.
+    """
+    notebook.cells = [cell for cell in notebook.cells if "check" not in cell.metadata.get("tags", ())]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             kind = "slide" if cell.source.startswith(("# ", "## ")) else "subslide"

@@ -11,7 +11,17 @@ from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import Address, address_text
 from kmesh_lab.lab.connection import Connection
 from kmesh_lab.lab.gateway import Gateway
-from kmesh_lab.lab.layout import MARGIN, SERVICE_HEIGHT, WIDTH, Box, between, node_boxes, service_boxes
+from kmesh_lab.lab.layout import (
+    MARGIN,
+    NAME_HEIGHT,
+    SERVICE_HEIGHT,
+    WIDTH,
+    Box,
+    between,
+    down,
+    node_boxes,
+    service_boxes,
+)
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.pod import Pod
 from kmesh_lab.lab.shape import Shape
@@ -20,10 +30,13 @@ from kmesh_lab.mesh import IPAddress
 
 __all__ = ["Picture", "Way", "draw"]
 
-_INK, _SOFT, _LINE = "#1f2937", "#6b7280", "#9ca3af"
-_FILL = {"node": "#f3f4f6", "pod": "#ffffff", "waypoint": "#fef3c7", "service": "#dbeafe"}
-_TAKEN = "#b91c1c"  # the connection; also dashed or solid, so that it does not depend on the colour
+# JupyterLab and GitHub show an SVG as an image, which knows nothing of the page's theme. So there is no background, and
+# what is not in a box can be seen on white and on black.
+_INK, _SOFT, _LINE = "#1f2937", "#5b6472", "#868e9b"
+_FILL = {"node": "none", "name": "#eceef1", "pod": "#ffffff", "waypoint": "#fef3c7", "service": "#dbeafe"}
+_TAKEN = "#dc2626"  # the connection; also dashed or solid, so that it does not depend on the colour
 _SERVICES, _NAMED = 6, 30  # in one picture; names in one list
+_AWAY = {"endpoint": 6, "to-waypoint": 9, "asked": 3}  # from the pods that a line passes, so that none is on another
 _DASHES = {"gone": "1 5", "outside": "9 4 2 4"}  # of a solid line that is no open connection
 
 
@@ -88,15 +101,16 @@ def draw(nodes: Sequence[Node], publications: Iterable[Publication], ways: Seque
     legend = [_words(MARGIN, height + 2, "dashed: asked for, solid: connected", _TAKEN, part="way")] if ways else []
     height += 12 if ways else 0
     tip = Shape("path", {"d": "M0 0 8 4 0 8z", "fill": _TAKEN}, part="tip")
-    size = {"markerWidth": "8", "markerHeight": "8", "markerUnits": "userSpaceOnUse", "orient": "auto"}
+    size = {"markerWidth": "8", "markerHeight": "8", "markerUnits": "userSpaceOnUse", "orient": "auto-start-reverse"}
     marker = Shape("marker", {"id": "tip", "viewBox": "0 0 8 8", "refX": "7", "refY": "4", **size}, (tip,))
+    first = min((box.y for box in pods.values()), default=0)
+    waypoints = {pod.entrance: pod.name for node in nodes for pod in node.pods.values() if isinstance(pod, Waypoint)}
     out = {end.name for each in shown for end in each.endpoints if not end.healthy}
     reached = {way.reached for way in ways if way.state != "gone"}
     parts = [
         Shape("defs", {}, (marker,)),
-        Shape("rect", {"width": "100%", "height": "100%", "fill": "#ffffff"}, part="paper"),
         *(shape for node, box in zip(nodes, places, strict=True) for shape in _node(node, box)),
-        *_endpoint_lines(shown, services, pods),
+        *_service_lines(shown, services, pods, first, waypoints),
         *(shape for each, box in zip(shown, services, strict=True) for shape in _service(each, box)),
         *(
             shape
@@ -104,10 +118,10 @@ def draw(nodes: Sequence[Node], publications: Iterable[Publication], ways: Seque
             for pod in node.pods.values()
             for shape in _pod(pod, pods[pod.name], pod.name in out, pod.name in reached)
         ),
-        *_ways(ways, shown, services, pods),
+        *_ways(ways, shown, services, pods, first),
         *legend,
     ]
-    text = _sentence(nodes, everything, ways)
+    text = _sentence(nodes, everything, ways, waypoints)
     root = {
         "xmlns": "http://www.w3.org/2000/svg",
         "viewBox": f"0 0 {WIDTH} {height:.0f}",
@@ -139,10 +153,12 @@ def _rounded(numbers: Mapping[str, float]) -> dict[str, str]:
 
 
 def _node(node: Node, box: Box) -> Iterator[Shape]:
+    low = Box(box.x, box.y + box.height - NAME_HEIGHT, box.width, NAME_HEIGHT)
     yield _rect(box, _FILL["node"], 8, repr(node), "node", node.name)
+    yield _rect(low, _FILL["name"], 8, repr(node), "node-name", node.name)
     name = Shape("tspan", {"fill": _INK, "font-weight": "bold"}, (node.name,), "name")
     where = Shape("tspan", {"dx": "8", "fill": _SOFT, "font-size": "11"}, (str(node.place.locality),), "soft")
-    yield Shape("text", _rounded({"x": box.x + 12, "y": box.y + 22}), (name, where))
+    yield Shape("text", _rounded({"x": low.x + 12, "y": low.y + 15}), (name, where))
 
 
 def _pod(pod: Pod, box: Box, out: bool, reached: bool) -> Iterator[Shape]:
@@ -174,18 +190,25 @@ def _service(each: Publication, box: Box) -> Iterator[Shape]:
     yield Shape("text", middle | {"y": f"{box.y + 38:.0f}", "fill": _SOFT, "font-size": "11"}, (where,), "soft")
 
 
-def _endpoint_lines(shown: Sequence[Publication], services: Sequence[Box], pods: dict[str, Box]) -> Iterator[Shape]:
+def _service_lines(
+    shown: Sequence[Publication],
+    services: Sequence[Box],
+    pods: dict[str, Box],
+    first: float,
+    waypoints: Mapping[Address, str],
+) -> Iterator[Shape]:
+    """Dotted, to the endpoints; dots and dashes, to the waypoint."""
     for each, box in zip(shown, services, strict=True):
-        for workload in each.endpoints:
-            if workload.name in pods:
-                dashes = "2 3" if workload.healthy else "1 8"
-                look = {"stroke": _LINE, "stroke-dasharray": dashes}
-                key = f"{each.service.name} {workload.name}"
-                yield _curve(box.bottom, pods[workload.name].top, look, part="endpoint", key=key)
+        ends = [(end.name, "endpoint", "2 3" if end.healthy else "1 8") for end in each.endpoints if end.name in pods]
+        ends += [(name, "to-waypoint", "8 3 1 3") for name in _waypoint(each, waypoints)]
+        for name, part, dashes in ends:
+            look = {"fill": "none", "stroke": _LINE, "stroke-dasharray": dashes}
+            path = down(box, pods[name], first, _AWAY[part])
+            yield Shape("path", {"d": path, **look}, part=part, key=f"{each.service.name} {name}")
 
 
 def _ways(
-    ways: Sequence[Way], shown: Sequence[Publication], services: Sequence[Box], pods: dict[str, Box]
+    ways: Sequence[Way], shown: Sequence[Publication], services: Sequence[Box], pods: dict[str, Box], first: float
 ) -> Iterator[Shape]:
     """Dashed: what clients asked for. Solid: where the connections went."""
     asked: set[tuple[str, str]] = set()
@@ -196,17 +219,18 @@ def _ways(
         for each, box in zip(shown, services, strict=True):
             if way.asked and _plain(way.asked) in each.service.vips and (key, way.note) not in asked:
                 asked.add((key, way.note))
-                yield from _asked(way, client.top, box.bottom, f"{key} {way.note}")
+                yield from _asked(way, client, box, first, f"{key} {way.note}")
         if way.reached in pods:
             key = f"{key} {way.reached} {way.state} {way.note}"
             yield from _taken(way, client, pods[way.reached], key)
 
 
-def _asked(way: Way, start: tuple[float, float], end: tuple[float, float], key: str) -> Iterator[Shape]:
-    look = {"stroke": _TAKEN, "stroke-dasharray": "5 4", "marker-end": "url(#tip)"}
-    yield _curve(start, end, look, part=f"way {way.state}", key=f"asked {key}")
+def _asked(way: Way, client: Box, service: Box, first: float, key: str) -> Iterator[Shape]:
+    look = {"fill": "none", "stroke": _TAKEN, "stroke-dasharray": "5 4", "marker-start": "url(#tip)"}
+    path = down(service, client, first, _AWAY["asked"])
+    yield Shape("path", {"d": path, **look}, part=f"way {way.state}", key=f"asked {key}")
     if way.note:
-        x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
+        x, y = (client.top[0] + service.bottom[0]) / 2, (first + service.bottom[1]) / 2
         yield _words(x + 8, y + 4, f"✕ {way.note}", _TAKEN, part="way", key=f"note {key}")
 
 
@@ -225,34 +249,27 @@ def _plain(address: Address) -> IPAddress:
     return (ip.ipv4_mapped or ip) if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
-def _curve(
-    start: tuple[float, float],
-    end: tuple[float, float],
-    look: Mapping[str, str],
-    *,
-    part: str = "",
-    key: str = "",
-) -> Shape:
-    (x1, y1), (x2, y2) = start, end
-    middle = (y1 + y2) / 2
-    bends = f"{x1:.0f} {middle:.0f} {x2:.0f} {middle:.0f}"
-    d = f"M{x1:.0f} {y1:.0f}C{bends} {x2:.0f} {y2:.0f}"
-    return Shape("path", {"d": d, "fill": "none", **look}, part=part, key=key)
-
-
-def _sentence(nodes: Sequence[Node], services: Sequence[Publication], ways: Sequence[Way]) -> str:
+def _sentence(
+    nodes: Sequence[Node], services: Sequence[Publication], ways: Sequence[Way], waypoints: Mapping[Address, str]
+) -> str:
     pods = [_few([f"{name} with an Envoy" if pod.proxy else name for name, pod in node.pods.items()]) for node in nodes]
     where = "; ".join(
         f"{node.name} ({node.place.locality}): {names or 'no pods'}" for node, names in zip(nodes, pods, strict=True)
     )
     ends = [_few([_end(end.name, end.healthy) for end in each.endpoints]) for each in services[:_SERVICES]]
     behind = [
-        f"{each.service.name} at {each.service.vips[0]}: {names or 'no endpoint'}"
+        " through ".join([f"{each.service.name} at {each.service.vips[0]}", *_waypoint(each, waypoints)])
+        + f": {names or 'no endpoint'}"
         for each, names in zip(services[:_SERVICES], ends, strict=True)
     ]
     behind += [f"and {len(services) - _SERVICES:,} more"] if len(services) > _SERVICES else []
     went = f". {'; '.join(way.sentence for way in ways)}" if ways else ""
     return f"Nodes {where or 'none'}. Services {'; '.join(behind) or 'none'}{went}."
+
+
+def _waypoint(each: Publication, waypoints: Mapping[Address, str]) -> list[str]:
+    """The name of the service's waypoint, if it has one that is drawn."""
+    return [waypoints[each.waypoint]] if each.waypoint and each.waypoint in waypoints else []
 
 
 def _end(name: str, healthy: bool) -> str:

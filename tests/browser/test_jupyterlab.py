@@ -35,6 +35,16 @@ def test_one_connect_shows_the_decision_and_the_c_that_made_it(open_notebook: Ca
     assert (notebook.outside, notebook.errors) == ([], [])
 
 
+def test_jupyterlab_does_not_ask_whether_it_may_fetch_news(open_notebook: Callable[[str], Notebook]) -> None:
+    page = open_notebook("00-start-here").page
+    default = page.evaluate("""async () => {
+        const settings = window.jupyterapp.serviceManager.settings;
+        const {schema} = await settings.fetch("@jupyterlab/apputils-extension:notification");
+        return schema.properties.fetchNews.default;
+    }""")
+    assert default == "false", "any other value is a question over the first cells"
+
+
 @pytest.mark.parametrize(
     ("name", "view"), [("02-the-mesh-is-four-maps", ".kl-maps"), ("03-locality-load-balancing", ".kl-locality")]
 )
