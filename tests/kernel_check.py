@@ -13,6 +13,7 @@ import gzip
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -67,6 +68,7 @@ def main(numbers: Sequence[str]) -> int:
     steps.append("try 'recorded behaviour of Kmesh' .venv/bin/python tests/replay_vectors.py tests/data/vectors/*.json")
     steps += [f"try notebooks/{path.name} .venv/bin/kmesh-lab run notebooks/{path.name}" for path in notebooks]
     kernel = _unpack()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and the guest with us
     guest = GUEST.replace("STEPS", "\n".join(steps))
     (WORK / "guest").write_text(guest.replace("WORK", str(WORK)).replace("TOP", str(TOP)))
     failed, begun, ended = 0, False, False

@@ -70,4 +70,4 @@ def test_make_lab_tries_the_machine_and_trusts_the_notebooks_before_it_opens_the
 
     opened = f"jupyter lab, configured by {tmp_path / 'deploy' / 'jupyterlab'}"
     assert done.stdout.splitlines() == [*["the verdict of check"] * status, opened]
-    assert (tmp_path / "calls").read_text().splitlines() == ["jupyter trust, configured by ", opened]
+    assert (tmp_path / "calls").read_text().splitlines() == ["jupyter trust, configured by", opened]
