@@ -48,6 +48,7 @@ class Published:
     services: dict[str, Publication] = field(default_factory=dict)
     backends: dict[str, Backend] = field(default_factory=dict)
     vips: dict[bytes, str] = field(default_factory=dict)  # km_frontend key → service key
+    pods: dict[bytes, str] = field(default_factory=dict)  # km_frontend key → uid of the pod that has this address
 
 
 class _Layer(Generic[K, V]):
@@ -98,6 +99,7 @@ class Draft:
         self._services = _Layer(published.services)
         self._backends = _Layer(published.backends)
         self._vips = _Layer(published.vips)
+        self._pods = _Layer(published.pods)
         self._rows, self._ids, self._place = rows, ids, place
         self._priorities: dict[LoadBalancing, dict[object, int]] = {}  # many workloads share a place
         self.writes: dict[str, dict[bytes, bytes]] = {name: {} for name in ORDER}
@@ -107,7 +109,7 @@ class Draft:
 
     def merge(self) -> None:
         """Make the changes part of what is published."""
-        for layer in (self._services, self._backends, self._vips):
+        for layer in (self._services, self._backends, self._vips, self._pods):
             layer.merge()
 
     def gone(self) -> list[str]:
@@ -159,6 +161,7 @@ class Draft:
     def put_workload(self, workload: Workload, waypoint: Address | None) -> None:
         """A pod: its backend row, and a frontend row for its own address."""
         old = self._backends.get(workload.uid) or Backend(workload)
+        self._pods[pack_ip(workload.address)] = workload.uid
         self._put(workload.uid, old._replace(workload=workload, pinned=True, waypoint=waypoint))
 
     def remove_workload(self, workload: Workload) -> None:
@@ -172,10 +175,13 @@ class Draft:
         self._drop(workload.uid, old)
 
     def _leave_vips(self, service: Service, but: Collection[IPAddress]) -> None:
-        for vip in service.vips:
-            if vip not in but:
-                self.first.add(pack_ip(vip))
-                self._vips.drop(pack_ip(vip))
+        for key in (pack_ip(vip) for vip in service.vips if vip not in but):
+            self._vips.drop(key)
+            pod = self._pods.get(key)  # whose address was the VIP: the row is that of the pod again
+            if pod:
+                self.writes["km_frontend"][key] = self._rows.pack_id(self._id_of(pod))
+            else:
+                self.first.add(key)
 
     def _claim_vips(self, service: Service, service_id: int) -> None:
         for vip in service.vips:
@@ -243,6 +249,8 @@ class Draft:
 
     def _drop(self, uid: str, backend: Backend) -> None:
         self._backends.drop(uid)
+        if backend.pinned:
+            self._pods.drop(pack_ip(backend.workload.address))
         key = self._rows.pack_id(self._id_of(uid))
         self.writes["km_backend"].pop(key, None)  # of an earlier step of this draft
         self.retire["km_backend"].add(key)

@@ -117,10 +117,6 @@ class ControlPlane:
         for service, endpoints in wanted:
             workloads = tuple(self._workloads(service, endpoints, pods))
             self._check_own(service)
-            for vip in service.vips:
-                if vip in pods:
-                    owner = f"pod {pods[vip].name!r}"
-                    raise LabError(f"service {service.name!r}: VIP {vip} is the address of {owner}; choose another")
             if service.key in publications:
                 raise LabError(f"service {service.name!r} is there twice; say once what it shall be")
             if entrance and entrance[0].version != service.vips[0].version:

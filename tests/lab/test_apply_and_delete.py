@@ -116,6 +116,21 @@ def test_a_pod_does_not_get_an_address_that_a_service_or_an_endpoint_has(shop) -
     assert str(shop.lab.pod("later", shop.n1).address) == "10.244.1.3"
 
 
+def test_a_pod_whose_address_was_a_vip_is_known_by_it_again(shop) -> None:
+    mine = shop.n1.maps.id_of(shop.near)
+    web = km.Service("web", shop.near.address, {8080: 8080})
+    shop.lab.apply(web, endpoints=[shop.far])
+    assert shop.shop.connect(web).backend == shop.far
+
+    moved = km.Service("web", "10.96.0.99", {8080: 8080})
+    for leave in (lambda: shop.lab.apply(moved, endpoints=[shop.far]), lambda: shop.lab.delete(web)):
+        shop.lab.apply(web, endpoints=[shop.far])
+        assert shop.n1.maps.frontend[shop.near.address] == shop.n1.maps.id_of(web)
+        leave()
+        assert {node.maps.frontend[shop.near.address] for node in (shop.n1, shop.n2)} == {mine}
+        assert shop.shop.connect(shop.near).backend == shop.near
+
+
 def test_the_last_endpoint_can_go_and_come_back(shop) -> None:
     shop.lab.apply(shop.inventory, endpoints=[])
     assert shop.shop.connect_many(shop.inventory, count=2).refused == {"EHOSTUNREACH": 2}

@@ -183,10 +183,8 @@ def test_a_vip_that_belongs_to_another_service(open_all_day, refused) -> None:
         day.lab.apply({km.Service("web.shop", "10.96.0.10", [80]): [], km.Service("b.shop", "10.96.0.12", [80]): []})
 
 
-def test_a_vip_or_an_endpoint_with_the_address_of_a_pod(open_all_day, refused) -> None:
+def test_an_endpoint_with_the_address_of_a_pod(open_all_day, refused) -> None:
     day = open_all_day
-    with refused(km.LabError, "service 'web.shop': VIP 10.244.1.1 is the address of pod 'shop'; choose another"):
-        day.lab.apply(km.Service("web.shop", ["10.96.0.11", "10.244.1.1"], [80]), endpoints=[day.near])
     other = km.Workload("other", "10.244.1.1", "n9", "cn-west")
     message = "endpoint 'other' of 'inventory.shop': 10.244.1.1 is the address of pod 'shop'; choose another"
     with refused(km.LabError, message):
