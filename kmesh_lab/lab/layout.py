@@ -102,4 +102,4 @@ def between(client: Box, end: Box) -> tuple[str, tuple[float, float]]:
         f"H{along - turn:.0f}Q{along:.0f} {low:.0f} {along:.0f} {low + fall:.0f}"
         f"V{side - fall:.0f}Q{along:.0f} {side:.0f} {along - _ROUND:.0f} {side:.0f}H{right:.0f}"
     )
-    return path, ((x1 + along) / 2, low - 2)
+    return path, ((x1 + along) / 2, low + 10)
