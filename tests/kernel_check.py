@@ -67,7 +67,9 @@ def main(numbers: Sequence[str]) -> int:
     notebooks = [path for path in every if not numbers or path.name[:2] in numbers]
     steps = ["try 'kmesh-lab check' .venv/bin/kmesh-lab check"]
     steps.append("try 'recorded behaviour of Kmesh' .venv/bin/python tests/replay_vectors.py tests/data/vectors/*.json")
-    steps += [f"try notebooks/{path.name} .venv/bin/kmesh-lab run notebooks/{path.name}" for path in notebooks]
+    steps += [
+        f"try notebooks/{path.name} .venv/bin/kmesh-lab run --timeout 900 notebooks/{path.name}" for path in notebooks
+    ]
     kernel = _unpack()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and the guest with us
     guest = GUEST.replace("STEPS", "\n".join(steps))
