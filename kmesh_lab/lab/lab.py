@@ -1,4 +1,7 @@
-"""The lab: nodes, pods and services, from their making to their end."""
+"""The lab: nodes, pods and services, from their making to their end.
+
+Over 300 lines because it is one public class, most of it docstrings: each method hands over to the module that does it.
+"""
 
 from __future__ import annotations
 
