@@ -46,8 +46,12 @@ def serve(sockets: list[socket.socket], name: str, calls: Peer | None = None) ->
 
 async def run_streams(sockets: list[socket.socket], handler: StreamHandler) -> None:
     """Run the handler for every connection and close the connection after it; never returns."""
+    # While a client that has closed its half waits for an answer, the event loop no longer holds its connection, and
+    # a stream's protocol knows its reader weakly: without this set the garbage collector would end the handler.
+    handling: set[asyncio.Task[None] | None] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handling.add(task := asyncio.current_task())
         try:
             await handler(reader, writer)
             writer.close()
@@ -56,6 +60,7 @@ async def run_streams(sockets: list[socket.socket], handler: StreamHandler) -> N
             pass  # the client reset the connection, or its network is gone: there is nobody left to tell
         finally:
             writer.transport.abort()  # no effect once it is closed
+            handling.discard(task)
 
     servers = [await asyncio.start_server(handle, sock=sock, backlog=1024) for sock in sockets]
     await asyncio.gather(*(server.serve_forever() for server in servers))

@@ -1,10 +1,14 @@
 """What a pod serves: HTTP about the stock, and an echo."""
 
+import asyncio
+import gc
+import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
-from kmesh_lab.traffic.server import response
+from kmesh_lab.traffic.server import response, run_streams
 
 ITEM_42 = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 33\r\n\r\n"
@@ -188,3 +192,35 @@ def test_a_long_echo_is_complete(pod, port, connect, receive_all):
         sender.join()
 
     assert echoed == b"inventory-a: " + data
+
+
+def test_an_answer_that_takes_long_still_reaches_a_client_that_has_closed_its_half():
+    """All that asyncio itself knows of such a handler is a cycle, which the next garbage collection would take away."""
+    ours, theirs = socket.socketpair()
+
+    async def talk():
+        waits = asyncio.Event()
+
+        async def ask_somebody(reader, writer):
+            await reader.read()  # until the client has closed its half
+            somebody, _ = await asyncio.open_connection(sock=theirs)
+            waits.set()
+            writer.write(await somebody.read(100))
+
+        listener = socket.create_server(("127.0.0.1", 0))
+        serving = asyncio.create_task(run_streams([listener], ask_somebody))
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write_eof()
+        await waits.wait()
+        await asyncio.sleep(0)
+        gc.collect()
+        ours.send(b"at last")
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
+        return answer
+
+    with ours, theirs:
+        assert asyncio.run(talk()) == b"at last"
