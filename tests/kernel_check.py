@@ -38,7 +38,7 @@ exec $b switch_root /root /bin/sh WORK/guest
 """
 # And from there on. A line of ours begins with @@: the console has other lines, too.
 GUEST = r"""
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root PYTHONDONTWRITEBYTECODE=1
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 ln -s /proc/self/fd /dev/fd
 mkdir -p /dev/pts /dev/shm; mount -t devpts pts /dev/pts; mount -t tmpfs shm /dev/shm; mount -t tmpfs run /run

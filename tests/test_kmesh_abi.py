@@ -15,7 +15,7 @@ import pytest
 from kmesh_lab.kernel.compiler import BPF_DIR, Image, compile_c
 from kmesh_lab.kernel.objectfile import ObjectFile
 from kmesh_lab.mesh import MAX_PORTS, WAYPOINT_TARGET_PORT, Policy
-from kmesh_lab.traffic import tlv, waypoint
+from kmesh_lab.traffic import tlv_bytes, waypoint
 from kmesh_lab.traffic.agent import ENROL_PORT, UNENROL_PORT
 
 pytestmark = pytest.mark.root
@@ -146,7 +146,7 @@ def test_a_waypoint_listens_on_the_port_to_which_its_service_leads() -> None:
 
 def test_the_tlv_has_the_same_numbers_in_c_and_in_python() -> None:
     numbers = {name: int(value, 0) for name, value in re.findall(r"#define (TLV_\w+) (\w+)", header("tlv.h"))}
-    assert numbers == {name: getattr(tlv, name) for name in numbers}
+    assert numbers == {name: getattr(tlv_bytes, name) for name in numbers}
     assert numbers == {
         "TLV_ORG_DST_ADDR": 0x01,
         "TLV_PAYLOAD": 0xFE,

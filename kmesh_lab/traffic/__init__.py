@@ -1,6 +1,6 @@
 """What moves between pods: their processes, what these serve and connect to, the waypoint, and the TLV.
 
-Inside the process of a pod (standard library only, except the waypoint)::
+Inside the process of a pod (standard library only)::
 
     launch       starts the process
     agent        Agent: what a pod does for its owner
@@ -9,6 +9,7 @@ Inside the process of a pod (standard library only, except the waypoint)::
     server       HTTP and echo
     relay        asking another service before answering
     waypoint     Waypoint: an agent that forwards by the TLV
+    tlv_bytes    the TLV, read from a stream
     proxy        ProxyAgent: an agent with an Envoy
     xds          what this Envoy asks for its configuration
     redirect     the NAT rules that lead the pod's traffic through it

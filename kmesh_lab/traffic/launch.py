@@ -1,4 +1,4 @@
-"""Start the process of a pod: ``python -I -S launch.py agent NAME CONTROL_FD CGROUP`` (or ``python -I … waypoint …``).
+"""Start the process of a pod: ``python -I -S launch.py agent NAME CONTROL_FD CGROUP``.
 
 The ``__init__`` of the package imports all of Kmesh Lab, and a pod should be there in milliseconds. So the packages are
 put in place empty, as folders only, and the module that was asked for is imported from them: by its usual name, from

@@ -16,16 +16,10 @@ from typing import Any, ClassVar
 from scapy.fields import Field, FieldLenField, IntField, ShortField, XByteField
 from scapy.packet import Packet, Raw
 
+from kmesh_lab.traffic import tlv_bytes
+from kmesh_lab.traffic.tlv_bytes import HEADER, PORT, TLV_ORG_DST_ADDR, TLV_ORG_DST_ADDR4_LENGTH, TLV_PAYLOAD
+
 __all__ = ["KmeshTLV", "KmeshTLVEnd", "read", "split"]
-
-# The names of bpf/include/tlv.h.
-TLV_ORG_DST_ADDR = 0x01
-TLV_PAYLOAD = 0xFE
-TLV_ORG_DST_ADDR4_LENGTH = 6
-TLV_ORG_DST_ADDR6_LENGTH = 18
-
-_HEADER = 5  # type and length, of the TLV and of its end alike
-_PORT = 2
 
 
 class _AddressField(Field[IPv4Address | IPv6Address, bytes]):
@@ -57,7 +51,7 @@ class KmeshTLV(Packet):
     name = "KmeshTLV"
     fields_desc: ClassVar = [
         XByteField("type", TLV_ORG_DST_ADDR),
-        FieldLenField("length", None, length_of="addr", fmt="I", adjust=lambda pkt, size: size + _PORT),
+        FieldLenField("length", None, length_of="addr", fmt="I", adjust=lambda pkt, size: size + PORT),
         _AddressField("addr", "0.0.0.0"),
         ShortField("port", 0),
     ]
@@ -79,7 +73,7 @@ class KmeshTLVEnd(Packet):
 
 def read(data: bytes) -> Packet | None:
     """Take the start of a stream for a TLV, whatever is wrong with it; None if it ends before address and port do."""
-    size = _HEADER + _address_size(int.from_bytes(data[1:_HEADER], "big")) + _PORT
+    size = HEADER + _address_size(int.from_bytes(data[1:HEADER], "big")) + PORT
     return KmeshTLV(data) if len(data) >= size else None
 
 
@@ -89,28 +83,8 @@ def split(data: bytes) -> tuple[Packet, bytes] | None:
     None while it is incomplete: TLV and request may come in any pieces. ``ValueError`` as soon as the bytes cannot be a
     TLV; a waypoint closes such a connection.
     """
-    if not data:
-        return None
-    if data[0] != TLV_ORG_DST_ADDR:
-        raise ValueError(f"no TLV: the first byte is {data[0]:#04x}, expected {TLV_ORG_DST_ADDR:#04x}")
-    if len(data) < _HEADER:
-        return None
-    length = int.from_bytes(data[1:_HEADER], "big")
-    if length not in (TLV_ORG_DST_ADDR4_LENGTH, TLV_ORG_DST_ADDR6_LENGTH):
-        raise ValueError(
-            f"malformed TLV: length {length}, expected {TLV_ORG_DST_ADDR4_LENGTH} (IPv4) or "
-            f"{TLV_ORG_DST_ADDR6_LENGTH} (IPv6)"
-        )
-    end = _HEADER + length + _HEADER
-    mark = data[end - _HEADER : end]
-    expected = bytes(KmeshTLVEnd())
-    if not expected.startswith(mark):
-        raise ValueError(
-            f"malformed TLV: after the port comes {mark.hex(' ')}, expected the end mark {expected.hex(' ')}"
-        )
-    if len(mark) < _HEADER:
-        return None
-    return KmeshTLV(data[:end]), data[end:]
+    found = tlv_bytes.read(data)
+    return None if found is None else (KmeshTLV(data[: found.size]), data[found.size :])
 
 
 def _address_size(length: int) -> int:

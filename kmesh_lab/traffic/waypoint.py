@@ -22,12 +22,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import cycle
 from typing import NoReturn
 
-from scapy.packet import Packet
-
-from kmesh_lab.traffic import server, tlv
+from kmesh_lab.traffic import server, tlv_bytes
 from kmesh_lab.traffic.agent import Agent, Answer, run
 from kmesh_lab.traffic.channel import Message
 from kmesh_lab.traffic.sockets import Peer, listening_sockets
+from kmesh_lab.traffic.tlv_bytes import OriginalDestination
 
 __all__ = ["PORT", "Waypoint", "main"]
 
@@ -109,8 +108,9 @@ class Waypoint(Agent):
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(writer.get_extra_info("peername")[:2])
         try:
-            packet, rest = await self._read_tlv(reader, connection)
-            destination, port = _key(packet.addr, packet.port)
+            wanted = await self._read_tlv(reader, connection)
+            destination, port = _key(wanted.address, wanted.port)
+            rest = connection.received[wanted.size :]
             connection.original = (str(destination), port)
             upstream = await self._connect(destination, port, connection)
         except (_Refused, OSError) as error:
@@ -119,9 +119,9 @@ class Waypoint(Agent):
             return
         await self._carry((reader, writer), upstream, rest, connection)
 
-    async def _read_tlv(self, reader: asyncio.StreamReader, connection: _Connection) -> tuple[Packet, bytes]:
+    async def _read_tlv(self, reader: asyncio.StreamReader, connection: _Connection) -> OriginalDestination:
         try:
-            while (found := tlv.split(connection.received)) is None:
+            while (found := tlv_bytes.read(connection.received)) is None:
                 more = await reader.read(_CHUNK)
                 if not more:
                     raise _Refused("no TLV", f"the client closed after {len(connection.received)} bytes, before a TLV")

@@ -14,14 +14,14 @@ from scapy.packet import Packet
 
 from kmesh_lab.datapath.rows import address_text
 from kmesh_lab.display import counted, one_line
-from kmesh_lab.traffic.tlv import (
+from kmesh_lab.traffic.tlv import KmeshTLV, KmeshTLVEnd, split
+from kmesh_lab.traffic.tlv_bytes import (
+    HEADER,
+    PORT,
     TLV_ORG_DST_ADDR,
     TLV_ORG_DST_ADDR4_LENGTH,
     TLV_ORG_DST_ADDR6_LENGTH,
     TLV_PAYLOAD,
-    KmeshTLV,
-    KmeshTLVEnd,
-    split,
 )
 from kmesh_lab.widgets.view import View
 
@@ -35,8 +35,6 @@ _EXAMPLES = {
 _SHOWN = 256  # bytes in the grid
 _MOST = 4096  # bytes that are looked at
 _TEXT = 120  # characters of a payload
-_HEADER = len(KmeshTLVEnd())  # type and length
-_PORT = 2
 _NOT_HEX = re.compile(r"[^0-9a-fA-F]")
 _SEPARATORS = re.compile(r"(?<![0-9a-f])0x|\\x|[\s:,]+", re.IGNORECASE)
 
@@ -170,40 +168,40 @@ def _fields(data: bytes) -> Iterator[_Field]:
         return
     yield _Field("type", 0, 1, data[:1], f"{TLV_ORG_DST_ADDR:#04x}", "the original destination follows")
     if len(data) > 1:
-        part = data[1:_HEADER]
-        number = str(int.from_bytes(part, "big")) if len(part) == _HEADER - 1 else ""
-        yield _Field("length", 1, _HEADER - 1, part, number, "bytes of address and port", number=True)
-    if len(data) <= _HEADER:
+        part = data[1:HEADER]
+        number = str(int.from_bytes(part, "big")) if len(part) == HEADER - 1 else ""
+        yield _Field("length", 1, HEADER - 1, part, number, "bytes of address and port", number=True)
+    if len(data) <= HEADER:
         return
-    length = int.from_bytes(data[1:_HEADER], "big")
+    length = int.from_bytes(data[1:HEADER], "big")
     if length not in (TLV_ORG_DST_ADDR4_LENGTH, TLV_ORG_DST_ADDR6_LENGTH):
-        yield _Field("not decoded", _HEADER, len(data) - _HEADER, data[_HEADER:], "", "the length fits no address")
+        yield _Field("not decoded", HEADER, len(data) - HEADER, data[HEADER:], "", "the length fits no address")
         return
-    yield from _destination(data, length - _PORT)
+    yield from _destination(data, length - PORT)
 
 
 def _destination(data: bytes, size: int) -> Iterator[_Field]:
     """Address, port, end mark and payload of bytes with a header that is right."""
-    at = _HEADER
+    at = HEADER
     address = data[at : at + size]
     text = _ip_text(address) if len(address) == size else ""
     yield _Field("address", at, size, address, text, f"where the client wanted to go, IPv{4 if size == 4 else 6}")
     at += size
-    port = data[at : at + _PORT]
+    port = data[at : at + PORT]
     if port:
-        number = str(int.from_bytes(port, "big")) if len(port) == _PORT else ""
-        yield _Field("port", at, _PORT, port, number, "the port the client asked for", number=True)
-    at += _PORT
-    mark = data[at : at + _HEADER]
+        number = str(int.from_bytes(port, "big")) if len(port) == PORT else ""
+        yield _Field("port", at, PORT, port, number, "the port the client asked for", number=True)
+    at += PORT
+    mark = data[at : at + HEADER]
     if mark and not bytes(KmeshTLVEnd()).startswith(mark):
         yield _Field("not decoded", at, len(data) - at, data[at:], "", "here the end mark should be")
         return
     if mark:
         yield _Field("end type", at, 1, mark[:1], f"{TLV_PAYLOAD:#04x}", "no more TLVs: the payload follows")
     if len(mark) > 1:
-        number = str(int.from_bytes(mark[1:], "big")) if len(mark) == _HEADER else ""
-        yield _Field("end length", at + 1, _HEADER - 1, mark[1:], number, "always 0", number=True)
-    at += _HEADER
+        number = str(int.from_bytes(mark[1:], "big")) if len(mark) == HEADER else ""
+        yield _Field("end length", at + 1, HEADER - 1, mark[1:], number, "always 0", number=True)
+    at += HEADER
     if data[at:]:
         text = _cut(repr(data[at : at + _TEXT])[2:-1], _TEXT)
         yield _Field("payload", at, len(data) - at, data[at:], text, "the client's own bytes")
@@ -229,10 +227,10 @@ def _verdict(data: bytes) -> tuple[str, str]:
 
 
 def _needs(data: bytes) -> str:
-    if len(data) < _HEADER:
-        return f"needs {counted(_HEADER - len(data), 'more byte')} to know the length"
-    length = int.from_bytes(data[1:_HEADER], "big")
-    return f"needs {counted(_HEADER + length + _HEADER - len(data), 'more byte')}"
+    if len(data) < HEADER:
+        return f"needs {counted(HEADER - len(data), 'more byte')} to know the length"
+    length = int.from_bytes(data[1:HEADER], "big")
+    return f"needs {counted(HEADER + length + HEADER - len(data), 'more byte')}"
 
 
 def _dissection(data: bytes) -> str:

@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 from scapy.packet import Raw
@@ -92,14 +91,6 @@ def test_a_stream_may_be_cut_anywhere(addr, data):
 def test_bytes_that_are_no_tlv_are_refused_with_the_reason(data, problem):
     with pytest.raises(ValueError, match=f"^{re.escape(problem)}$"):
         split(data)
-
-
-def test_the_numbers_are_those_of_the_c_header():
-    header = (Path(__file__).parents[2] / "bpf/include/tlv.h").read_text()
-    numbers = {name: int(value, 0) for name, value in re.findall(r"#define (TLV_\w+) (\w+)", header)}
-
-    assert len(numbers) == 4
-    assert numbers == {name: getattr(tlv, name) for name in numbers}
 
 
 def test_importing_the_layers_is_silent_and_takes_no_more_of_scapy_than_needed():
