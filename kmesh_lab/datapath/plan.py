@@ -65,7 +65,7 @@ class _Layer(Generic[K, V]):
         self._changes[key] = value
 
     def __contains__(self, key: K) -> bool:
-        return self.get(key) is not None
+        return (self._changes[key] if key in self._changes else self._below.get(key)) is not None
 
     def drop(self, key: K) -> None:
         self._changes[key] = None
@@ -160,9 +160,10 @@ class Draft:
 
     def put_workload(self, workload: Workload, waypoint: Address | None) -> None:
         """A pod: its backend row, and a frontend row for its own address."""
-        old = self._backends.get(workload.uid) or Backend(workload)
+        old = self._backends.get(workload.uid)
         self._pods[pack_ip(workload.address)] = workload.uid
-        self._put(workload.uid, old._replace(workload=workload, pinned=True, waypoint=waypoint))
+        services = old.services if old else ()
+        self._put(workload.uid, old, Backend(workload, services, pinned=True, waypoint=waypoint))
 
     def remove_workload(self, workload: Workload) -> None:
         """Take a pod away, if it is there, that no service uses any more."""
@@ -214,14 +215,14 @@ class Draft:
         uid = workload.uid
         old = self._backends.get(uid)
         if old is None:
-            return self._put(uid, Backend(workload, (service_id,)))
+            return self._put(uid, None, Backend(workload, (service_id,)))
         services = old.services if service_id in old.services else (*old.services, service_id)
         if len(services) > self._rows.max_services:
             raise LabError(
                 f"workload {workload.name!r} would be behind {len(services)} services: "
                 f"Kmesh has room for {self._rows.max_services}; take it out of one first"
             )
-        return self._put(uid, old._replace(workload=workload, services=services))
+        return self._put(uid, old, old._replace(workload=workload, services=services))
 
     def _leave(self, workloads: Iterable[Workload], service_id: int) -> None:
         for workload in workloads:
@@ -231,14 +232,13 @@ class Draft:
                 continue
             left = tuple(number for number in old.services if number != service_id)
             if left or old.pinned:
-                self._put(uid, old._replace(services=left))
+                self._put(uid, old, old._replace(services=left))
             else:
                 self._drop(uid, old)
 
-    def _put(self, uid: str, backend: Backend) -> bytes:
+    def _put(self, uid: str, old: Backend | None, backend: Backend) -> bytes:
         key = self._rows.pack_id(self._id_of(uid))
         address = pack_ip(backend.workload.address)
-        old = self._backends.get(uid)
         if old and old.workload.address != backend.workload.address:
             self._vacate(pack_ip(old.workload.address), key)
         self._backends[uid] = backend

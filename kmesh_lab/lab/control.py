@@ -43,20 +43,19 @@ class ControlPlane:
         if not self._nodes:
             raise LabError("this lab has no node, so no maps to publish to; make one first: lab.node('n1')")
         publications = self._publications(wanted, waypoint)
-        after = {each.service.key: each for each in [*self.publications(), *publications]}
         try:
             # Proxies first: the first connection that the maps send there must not come before its endpoints.
-            self.tell_proxies(list(after.values()))
+            self.tell_proxies(publications)
             self._on_all_nodes(lambda publisher: publisher.apply(publications))
         except BaseException:
-            self.tell_proxies(self.publications())
+            self.tell_proxies()
             raise
 
     def delete(self, service: Service) -> None:
         """Withdraw a service; one that is not published is left alone, but proxies may have missed that it went."""
         self._check_own(service)
         self._on_all_nodes(lambda publisher: publisher.delete(service))
-        self.tell_proxies(self.publications())
+        self.tell_proxies()
 
     def add_node(self, node: Node) -> None:
         """Tell a new node what the others know."""
@@ -94,20 +93,22 @@ class ControlPlane:
         self._on_all_nodes(lambda publisher: publisher.remove_workload(pod.workload))
         pod.leave()
 
-    def tell_proxies(self, publications: Sequence[Publication]) -> None:
-        """Give proxies the endpoints behind services, as istiod gives them to Envoy; all at the same time.
+    def tell_proxies(self, coming: Sequence[Publication] = ()) -> None:
+        """Give proxies the endpoints behind all services, as istiod gives them to Envoy; all at the same time.
 
-        Raises what the first of them raised, when all have answered.
+        ``coming`` is what will be published next. Raises what the first of them raised, when all have answered.
         """
+        proxies = [pod for pod in list(self._pods.values()) if pod.proxy or isinstance(pod, Waypoint)]
+        if not proxies:
+            return  # without looking at every service: a change costs the same however many there are
+        publications = list({each.service.key: each for each in [*self.publications(), *coming]}.values())
 
         def tell(pod: Pod) -> None:
             with suppress(PodGone):  # it was killed: nobody to tell, and no reason that the change failed
                 pod.learn(publications)
 
-        proxies = [pod for pod in list(self._pods.values()) if pod.proxy or isinstance(pod, Waypoint)]
-        if proxies:
-            with ThreadPoolExecutor(len(proxies)) as pool:
-                deque(pool.map(tell, proxies), maxlen=0)
+        with ThreadPoolExecutor(len(proxies)) as pool:
+            deque(pool.map(tell, proxies), maxlen=0)
 
     def _publications(self, wanted: Wanted, waypoint: Waypoint | None) -> list[Publication]:
         """What is wanted, checked."""
@@ -163,17 +164,18 @@ class ControlPlane:
                     f"endpoint {workload.name!r} has an IPv{workload.address.version} address, service "
                     f"{service.name!r} an IPv{version} VIP: make a second service, with a VIP of the endpoint's family"
                 )
-            if addresses.get(workload.uid, workload.address) != workload.address:
+            uid = workload.uid
+            if uid in addresses and addresses[uid] != workload.address:
                 raise LabError(f"endpoint {workload.name!r} of {service.name!r} has the name of a pod; choose another")
-            owner = pods.get(workload.address, workload)
-            if owner.uid != workload.uid:
+            owner = pods.get(workload.address) if pods else None
+            if owner and owner.uid != uid:
                 raise LabError(
                     f"endpoint {workload.name!r} of {service.name!r}: {workload.address} is the address of "
                     f"pod {owner.name!r}; choose another"
                 )
-            if workload.uid in workloads:
+            if uid in workloads:
                 raise LabError(f"endpoint {workload.name!r} of {service.name!r} is named twice; name it once")
-            workloads[workload.uid] = workload
+            workloads[uid] = workload
         return list(workloads.values())
 
     def _on_all_nodes(self, change: Callable[[Publisher], Applied]) -> None:

@@ -199,7 +199,7 @@ class Lab:
                     self._control.remove_pod(found)
                     try:  # no way back from here; proxies hear of it before the process ends
                         del self.pods[found.name], found.node.pods[found.name]
-                        self._control.tell_proxies(self._control.publications())
+                        self._control.tell_proxies()
                     finally:
                         self._ground.remove_process(found.workload)
             else:
