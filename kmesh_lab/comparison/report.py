@@ -111,10 +111,9 @@ def _does(comparison: Comparison) -> str:
 
 
 def _notes(comparison: Comparison) -> str:
-    notes = [f"{name} could not run: {reason}" for name, reason in comparison.failed.items()]
-    notes += dict.fromkeys(each.path.remark for each in comparison.values() if each.path.remark)
-    notes += [
+    notes = [
         f"{comparison.noise}. All of a path runs on one CPU; a window is dropped when others had more than 12 % of it.",
+        *dict.fromkeys(each.path.remark for each in comparison.values() if each.path.remark),
         "keep: one connection for all requests; new: a connection for each. CPU time is that of every thread on the "
         f"path, softirqs included{_softirqs(comparison)}.",
         "A difference is shown when every round says so and the median is more than 5 % away from direct; with fewer "

@@ -190,10 +190,11 @@ class Comparison(Mapping[str, Measured]):
 
     @property
     def noise(self) -> str:
-        """How many windows there were, and how many were dropped."""
+        """How many windows there were, how many were dropped, and which paths could not run."""
+        gone = "".join(f"; {name} could not run: {why}" for name, why in self.failed.items())
         return (
             f"{counted(self.rounds, 'round')}, {counted(self.kept, 'window')} of {self.milliseconds} ms kept, "
-            f"{counted(self.dropped, 'window')} dropped as too noisy"
+            f"{counted(self.dropped, 'window')} dropped as too noisy{gone}"
         )
 
     def __repr__(self) -> str:

