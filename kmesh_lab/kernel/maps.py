@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,9 @@ BPF_ANY = 0
 _TOKEN = re.compile(r"(\d+)([a-zA-Z?])")  # of the format of a struct
 # BPF_MAP_TYPE_PERCPU_HASH, _PERCPU_ARRAY, _LRU_PERCPU_HASH, _PERCPU_CGROUP_STORAGE
 _PER_CPU = (5, 6, 10, 21)
+_HASH, _NO_PREALLOC = 1, 1  # BPF_MAP_TYPE_HASH, BPF_F_NO_PREALLOC
+_WANTED = ("map_type", "map_flags", "memlock")
+_BUCKET, _ELEMENT = 16, 56  # bytes: a struct bucket, and a struct htab_elem with the llist_node of its allocator
 
 
 class Layout:
@@ -224,10 +228,19 @@ class Map:
                 start += count.value + 1  # the kernel stops at the first missing key
 
     def memory(self) -> int:
-        """Bytes of kernel memory, as the kernel accounts them (``memlock`` of the descriptor's fdinfo)."""
-        with open(f"/proc/self/fdinfo/{self.fd}") as lines:
-            info: Mapping[str, str] = dict(line.split(":", 1) for line in lines)
-        return int(info["memlock"])
+        """Bytes of kernel memory, as the kernel accounts them (``memlock`` of the descriptor's fdinfo).
+
+        Before Linux 6.4 the kernel says there what a full map would take. Then a hash map that takes memory row by row
+        is counted as newer kernels count it (htab_map_mem_usage in kernel/bpf/hashtab.c).
+        """
+        info = _fdinfo(self.fd)
+        full = _rounded(self.max_entries * _rounded(self.key_size + self.value_size, 8), mmap.PAGESIZE)
+        grows = info["map_type"] == _HASH and info["map_flags"] & _NO_PREALLOC
+        if not grows or info["memlock"] != full:
+            return info["memlock"]
+        buckets = 1 << (self.max_entries - 1).bit_length()
+        row = _ELEMENT + _rounded(self.key_size, 8) + _rounded(self.value_size, 8)
+        return buckets * _BUCKET + len(self.rows()) * row
 
     def _key(self, key: bytes) -> bytes:
         if len(key) != self.key_size:
@@ -238,6 +251,15 @@ class Map:
         if error.errno in (errno.E2BIG, errno.ENOSPC):
             return MapFull(f"map {self.name} is full: it holds {self.max_entries:,} rows; delete some first")
         return OSError(error.errno, f"map {self.name}: {os.strerror(error.errno or 0)}")
+
+
+def _fdinfo(fd: int) -> dict[str, int]:
+    with open(f"/proc/self/fdinfo/{fd}") as lines:
+        return {name: int(value, 0) for name, _, value in (line.partition(":") for line in lines) if name in _WANTED}
+
+
+def _rounded(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
 
 
 def _slices(data: Any, size: int, count: int) -> list[bytes]:

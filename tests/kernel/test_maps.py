@@ -2,11 +2,13 @@
 
 import ctypes
 import errno
+import mmap
 import struct
 
 import pytest
 
 from kmesh_lab.errors import MapFull
+from kmesh_lab.kernel import maps as maps_module
 from kmesh_lab.kernel.maps import Layout, Map
 
 pytestmark = pytest.mark.root
@@ -168,6 +170,18 @@ def test_memory_grows_with_the_rows_of_a_map_that_does_not_preallocate(large):
 
     assert large.memory() - before > 50_000 * 8
     large.delete_many(key(number) for number in range(50_000))
+
+
+@pytest.mark.parametrize("count", [0, 1, 50_000])
+def test_memory_is_the_same_on_a_kernel_that_only_says_what_a_full_map_would_take(large, monkeypatch, count):
+    large.update_many(rows(*range(count)))
+    by_the_kernel = large.memory()
+    full = -(-100_000 * 16 // mmap.PAGESIZE) * mmap.PAGESIZE  # bpf_map_memory_footprint before Linux 6.4
+    monkeypatch.setattr(maps_module, "_fdinfo", lambda fd: {"map_type": 1, "map_flags": 1, "memlock": full})
+
+    assert abs(large.memory() - by_the_kernel) < 2048  # struct bpf_htab and the locks of its buckets
+
+    large.delete_many(key(number) for number in range(count))
 
 
 def test_a_map_shows_its_sizes():
