@@ -164,6 +164,8 @@ class Comparison(Mapping[str, Measured]):
     seconds: float
 
     def __getitem__(self, name: str) -> Measured:
+        if name in self.failed:
+            raise KeyError(f"{name} could not run: {self.failed[name]}")
         return self.paths[name]
 
     def __iter__(self) -> Iterator[str]:

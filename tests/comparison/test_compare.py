@@ -84,6 +84,8 @@ def test_a_path_that_cannot_run_is_said_and_the_others_run(compared: Comparison)
     assert "missing could not run: this machine has no Envoy" in compared.noise
     assert escape(compared.noise) in compared._repr_html_()
     assert "could not run: missing" in repr(compared)
+    with pytest.raises(KeyError, match="missing could not run: this machine has no Envoy"):
+        compared["missing"]
 
 
 def test_ratios_are_paired_by_round_and_the_kernel_path_costs_little(compared: Comparison) -> None:
