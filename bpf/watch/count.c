@@ -35,8 +35,11 @@ static __always_inline struct kl_count *count_of_current(void)
 SEC("raw_tracepoint/sys_enter")
 int count_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct kl_count *count = turn_gate(ctx->args[1]) ? NULL : count_of_current();
+	struct kl_count *count;
 
+	if (ctx->args[1] == KL_CLOCK || turn_gate(ctx->args[1]))
+		return 0;
+	count = count_of_current();
 	if (count)
 		__sync_fetch_and_add(&count->syscalls, 1);
 	return 0;

@@ -127,13 +127,15 @@ class Counter:
 
 
 def gate_switches() -> dict[str, int]:
-    """The ``-D`` switches of bpf/watch/gate.h: the mark, the CPU of the path, and our PID namespace.
+    """The ``-D`` switches of bpf/watch/gate.h: the mark, the clock, the CPU of the path, and our PID namespace.
 
     In a container the kernel's own numbers of processes are not those that we know them by.
     """
     namespace = os.stat("/proc/self/ns/pid")
+    numbers = {name: number for number, name in system_calls().items()}
     return {
-        "KL_MARK": next(number for number, name in system_calls().items() if name == "getppid"),
+        "KL_MARK": numbers["getppid"],
+        "KL_CLOCK": numbers["clock_gettime"],
         "KL_CPU": path_cpu(),
         "KL_PIDNS_DEV": os.major(namespace.st_dev) << 20 | os.minor(namespace.st_dev),  # as the kernel has it inside
         "KL_PIDNS_INO": namespace.st_ino,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from kmesh_lab.comparison.counting import Counter, Counts
-from kmesh_lab.comparison.load import How
+from kmesh_lab.comparison.load import How, system_calls
 from kmesh_lab.comparison.paths import PATHS, Lane, open_lane
 
 pytestmark = pytest.mark.root
@@ -138,6 +140,25 @@ def test_counts_repeat_within_five_percent(
     assert sum(again.syscalls.values()) == pytest.approx(sum(before.syscalls.values()), rel=0.05)
     assert again.connections == before.connections
     assert again.segments == pytest.approx(before.segments, rel=0.05)
+
+
+def test_reading_the_clock_is_no_system_call_of_a_request(counter: Counter) -> None:
+    """It is one of the machine's where the vDSO cannot read its clock, as with most clocksources but the TSC."""
+    numbers = {name: number for number, name in system_calls().items()}
+    libc, time = ctypes.CDLL(None), ctypes.create_string_buffer(16)
+    counter._watch({"this process": os.getpid()})
+
+    def counted(name: str, *arguments: object) -> int:
+        before: int = counter._row("kl_counts", 0)["syscalls"]
+        libc.syscall(numbers["getppid"])  # the mark
+        for _ in range(20):
+            libc.syscall(numbers[name], *arguments)
+        libc.syscall(numbers["getppid"])
+        after: int = counter._row("kl_counts", 0)["syscalls"]
+        return after - before
+
+    assert counted("getpid") == 20
+    assert counted("clock_gettime", 1, time) == 0
 
 
 def test_softirqs_are_counted_on_the_cpu_of_the_path(counts: dict[tuple[str, How], Counts]) -> None:
