@@ -1,11 +1,16 @@
-"""The examples in docstrings are true: each is run in the shop of the notebooks (those of mesh: tests/mesh)."""
+"""The examples in docstrings are true: each is run in the shop of the notebooks (those of mesh: tests/mesh).
+
+So is the session that the README shows.
+"""
 
 from __future__ import annotations
 
 import doctest
 import importlib
 import ipaddress
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,3 +63,13 @@ def test_the_examples_in_docstrings_are_true(module: str, more: Callable[[Shop],
 
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_the_session_in_the_readme_is_a_real_one() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    session = re.search(r"^## Ten lines\n.*?^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    assert session
+
+    test = doctest.DocTestParser().get_doctest(session[1], {}, "README", "README.md", 0)
+
+    assert doctest.DocTestRunner().run(test) == (0, 10)

@@ -162,5 +162,9 @@ class Publisher:
                 self._failure = error  # raised by the next settle()
 
         thread = threading.Thread(target=finish, name="kmesh-lab-publisher", daemon=True)
-        thread.start()  # before anybody can join it
+        try:
+            thread.start()  # before anybody can join it
+        except RuntimeError:  # no more threads: the caller waits
+            finish()
+            return
         self._finishing = thread

@@ -38,11 +38,11 @@ class Listener:
         self.pod = lab.pod("listener", node, family=family, enrolled=False)
         try:
             kind = socket.AF_INET if family == 4 else socket.AF_INET6
-            self._socket = self.pod.process.request("socket", family=kind, type=socket.SOCK_STREAM).socket()
+            self.socket = self.pod.process.request("socket", family=kind, type=socket.SOCK_STREAM).socket()
             lab.remember(self, self.pod)
-            self._socket.settimeout(_PATIENCE)
-            self._socket.bind((str(self.pod.address), WAYPOINT_TARGET_PORT))
-            self._socket.listen()
+            self.socket.settimeout(_PATIENCE)
+            self.socket.bind((str(self.pod.address), WAYPOINT_TARGET_PORT))
+            self.socket.listen()
             node.maps.service[service] = replace(self._row, waypoint=(self.pod.address, WAYPOINT_TARGET_PORT))
         except BaseException:
             lab.delete(self.pod)
@@ -52,7 +52,7 @@ class Listener:
         """Connect a client to the service, or to ``target``; return its connection and the socket at this end."""
         port = None if target is None else WAYPOINT_TARGET_PORT
         connection = client.connect(self._service if target is None else target, port)
-        sock, _ = self._socket.accept()
+        sock, _ = self.socket.accept()
         sock.settimeout(_PATIENCE)
         return connection, sock
 
@@ -87,7 +87,7 @@ class Listener:
 
     def close(self) -> None:
         """Give the service its row back and take the pod away; a second time, do nothing."""
-        if self._socket.fileno() < 0:
+        if self.socket.fileno() < 0:
             return
         try:
             self._node.maps.service[self._service] = self._row
@@ -96,7 +96,7 @@ class Listener:
 
     def release(self) -> None:
         """Stop listening."""
-        self._socket.close()
+        self.socket.close()
 
     def __enter__(self) -> Self:
         return self

@@ -60,7 +60,11 @@ _CTYPES = {
 
 def _read(path: Path) -> str | None:
     """The text of a file; None if there is no such file."""
-    return path.read_text(encoding="utf-8") if path.is_file() else None
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise CompileError(f"{short_path(str(path))}:{line}: not UTF-8; save the file as UTF-8", "") from None
 
 
 def flatten(source: Path, read: Callable[[Path], str | None] = _read) -> str:

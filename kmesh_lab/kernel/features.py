@@ -174,6 +174,8 @@ def _link(kind: str) -> Outcome:
     except NotPrivileged as error:
         return _refused(error)
     except (OSError, NetlinkError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise  # it says nothing about the kernel
         return False, f"making one: {error}"
     return True, "making one in a namespace of its own" if kind else "making one"
 

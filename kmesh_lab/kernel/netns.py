@@ -219,7 +219,12 @@ def _start_warden(lab: Path) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(owner)
-    reply = process.stdout.readline() if process.stdout else b""
+    try:
+        reply = process.stdout.readline() if process.stdout else b""
+    except BaseException:  # Ctrl-C: nobody would ever close its stdin, which ends it
+        process.kill()
+        process.communicate()
+        raise
     if reply == warden.READY:
         return process
     process.communicate()

@@ -37,6 +37,8 @@ class Source:
 
 def find_source(bpf_dir: Path, name: str) -> Path:
     """The file called ``name`` in ``bpf/`` or ``bpf/include/``."""
+    if not isinstance(name, str):
+        raise LabError(f"{name!r} is no file of bpf/: write its name, 'service.h' for example")
     for path in (bpf_dir / name, bpf_dir / "include" / name):
         if path.is_file():
             return path

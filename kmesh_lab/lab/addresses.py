@@ -62,7 +62,13 @@ def check_port(port: object) -> int:
     return port
 
 
+def check_flag(what: str, value: object) -> None:
+    """Raise ``ValueError`` unless the value is True or False: "no" and None would each be taken for one of them."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{what} {value!r}: expected True or False")
+
+
 def check_choice(what: str, value: object, expected: Collection[object]) -> None:
-    """Raise ``ValueError`` unless the value is one of those expected."""
-    if isinstance(value, bool) or value not in expected:
+    """Raise ``ValueError`` unless the value is one of those expected, also by its type: 4.0 is no 4."""
+    if (type(value), value) not in [(type(each), each) for each in expected]:
         raise ValueError(f"unknown {what} {value!r}: expected {choices(map(str, expected))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ from typing import Protocol
 
 from kmesh_lab.datapath.datapath import Datapath
 from kmesh_lab.errors import LabError
-from kmesh_lab.kernel.cgroup import LabCgroup, remove_abandoned
+from kmesh_lab.kernel.cgroup import LabCgroup, forget_in_forked_child, remove_abandoned
 from kmesh_lab.kernel.features import require
 from kmesh_lab.kernel.netns import Fabric
 from kmesh_lab.kernel.program import Image
@@ -25,13 +26,18 @@ __all__ = ["Ground", "Holder", "c_file"]
 class Holder(Protocol):
     """Who holds a socket of a pod: a connection, a capture."""
 
+    socket: socket.socket
+
     def release(self) -> None:
         """Close the socket at once."""
 
 
-def c_file(source: Path) -> Path:
+def c_file(source: Path | str) -> Path:
     """The C file that is meant by a file or a folder; `LabError` if there is none."""
-    path = source / "kmesh.c" if source.is_dir() else source
+    if not isinstance(source, (str, os.PathLike)):
+        raise ValueError(f"source {source!r}: expected a C file, a folder with kmesh.c, or an Image")
+    path = Path(source)
+    path = path / "kmesh.c" if path.is_dir() else path
     if not path.is_file():
         raise LabError(f"no C file {str(path)!r}; a copy of bpf/ has kmesh.c, which includes the others")
     return path
@@ -52,6 +58,7 @@ class Ground:
         self._stack = ExitStack()
         self._processes: dict[str, PodProcess] = {}
         self._holders: weakref.WeakKeyDictionary[Holder, Workload] = weakref.WeakKeyDictionary()
+        forget_in_forked_child(self)
         self._cgroup = LabCgroup.create()
         try:
             self._fabric = Fabric(self._cgroup.path)
@@ -96,6 +103,11 @@ class Ground:
             undo.callback(self._fabric.unplug, name)
             yield process
             undo.pop_all()
+
+    def forget(self) -> None:
+        """In a forked child: close the sockets of pods, which keep network namespaces, and nothing else."""
+        for holder in list(self._holders):
+            holder.socket.close()
 
     def keep(self, holder: Holder, workload: Workload) -> None:
         """Close a socket with its pod, at the latest: an open one keeps the network namespace."""

@@ -19,11 +19,12 @@ from kmesh_lab.datapath.rows import Address
 from kmesh_lab.display import counted, html_table
 from kmesh_lab.errors import LabError
 from kmesh_lab.kernel.program import BPF_DIR, Image
-from kmesh_lab.lab.addresses import check_choice, check_port, next_node
+from kmesh_lab.lab.addresses import check_choice, check_flag, check_port, next_node
 from kmesh_lab.lab.connection import Connection
 from kmesh_lab.lab.control import ControlPlane, Endpoint
 from kmesh_lab.lab.gateway import Gateway, check_gateway
 from kmesh_lab.lab.ground import Ground, Holder, c_file
+from kmesh_lab.lab.interrupts import uninterrupted
 from kmesh_lab.lab.names import called_by, check_new, find, find_address, find_node, new_workload
 from kmesh_lab.lab.node import Node
 from kmesh_lab.lab.observation import Observatory, Receipt
@@ -55,7 +56,7 @@ class Lab:
 
     def __init__(self, *, trace: bool = True, source: Path | str | Image = BPF_DIR, waypoints: str = "kmesh") -> None:
         check_choice("waypoints", waypoints, ("kmesh", "envoy"))
-        self._trace, self._source = trace, source if isinstance(source, Image) else c_file(Path(source))
+        self._trace, self._source = trace, source if isinstance(source, Image) else c_file(source)
         self._waypoints = EnvoyWaypoint if waypoints == "envoy" else Waypoint
         self.nodes: dict[str, Node] = {}
         self.pods: dict[str, Pod] = {}
@@ -63,8 +64,9 @@ class Lab:
         held = weakref.ref(self)
         self.observatory = Observatory(lambda: lab.nodes if (lab := held()) else {})
         self._lock = threading.RLock()
-        self._ground = Ground()
-        self._finalizer = weakref.finalize(self, self._ground.close)  # runs at close(), when collected, or at the end
+        with uninterrupted():
+            self._ground = Ground()
+            self._finalizer = weakref.finalize(self, self._ground.close)  # runs at close(), when collected, at the end
 
     # ---- making things
 
@@ -72,7 +74,7 @@ class Lab:
         self, name: str, locality: str | Locality | None = None, *, cluster: str = DEFAULT_CLUSTER, network: str = ""
     ) -> Node:
         """A node at ``locality`` ("region/zone/subzone"), with programs and maps of its own."""
-        with self._opened():
+        with self._changing():
             check_new("node", name, self.nodes, self.pods)
             if locality is not None and not isinstance(locality, Locality):
                 locality = Locality.parse(locality)
@@ -105,9 +107,11 @@ class Lab:
         Envoy of its own, which takes it for HTTP ("http", or True) or for bytes ("tcp"); with ``mtls`` it demands and
         presents certificates. A pod without sidecar is in Kmesh's mesh, unless ``enrolled`` says otherwise.
         """
-        with self._opened():
+        with self._changing():
             if listen is not None:
                 check_port(listen)
+            if enrolled is not None:
+                check_flag(f"enrolled of pod {name!r}", enrolled)
             mode = check_sidecar(name, sidecar, mtls, listen)
             where = find_node(node, self.nodes)
             workload = new_workload("pod", name, where, self.pods, self._control.publications(), family, namespace)
@@ -127,7 +131,7 @@ class Lab:
 
         Its name must contain "waypoint", by which Kmesh knows one.
         """
-        with self._opened():
+        with self._changing():
             service = entrance_of(name, family, namespace, self.services)
             where = find_node(node, self.nodes)
             workload = new_workload("waypoint", name, where, self.pods, self._control.publications(), family, namespace)
@@ -152,7 +156,7 @@ class Lab:
 
         The longest path that fits decides; a service that is not published yet is found as soon as it is.
         """
-        with self._opened():
+        with self._changing():
             wanted = check_gateway(name, routes, listen, family)
             where = find_node(node, self.nodes)
             workload = new_workload("gateway", name, where, self.pods, self._control.publications(), family, namespace)
@@ -181,7 +185,7 @@ class Lab:
         if isinstance(service, Mapping) and endpoints:
             raise ValueError("endpoints are given twice: with many services, lab.apply({web: [a, b], db: [c]})")
         wanted = list(service.items()) if isinstance(service, Mapping) else [(service, endpoints)]
-        with self._opened():
+        with self._changing():
             self._control.apply(wanted, waypoint)
 
     def delete(self, thing: Service | Pod | str) -> None:
@@ -190,7 +194,7 @@ class Lab:
         A pod leaves its services first, and a waypoint those in front of which it stands: no connect meets a gap.
         What fails or is interrupted can be done again; a pod is gone as soon as it is out of the maps.
         """
-        with self._opened():
+        with self._changing():
             found = self.named(thing) if isinstance(thing, str) else thing
             if isinstance(found, Service):
                 self._control.delete(found)
@@ -248,7 +252,7 @@ class Lab:
 
     def close(self) -> Receipt:
         """Remove everything; a second time, do nothing. Returns what was removed and what, if anything, is left."""
-        with self._lock:
+        with self._lock, uninterrupted():
             nodes, pods, services = list(self.nodes.values()), list(self.pods.values()), len(self.services)
             programs = sum(len(node.datapath.programs) for node in nodes)
             pids = [pid for pod in pods for pid in (pod.pid, pod.proxy and pod.proxy.pid) if pid]
@@ -295,6 +299,11 @@ class Lab:
     def _opened(self) -> Iterator[None]:
         with self._lock:
             self.require_open()
+            yield
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._opened(), uninterrupted():
             yield
 
     def _join(self, pod: Pod, enrolled: bool) -> None:

@@ -8,6 +8,7 @@ from kmesh_lab.datapath.datapath import Datapath, Lost
 from kmesh_lab.datapath.publisher import Publisher
 from kmesh_lab.datapath.views import MapViews
 from kmesh_lab.display import counted, html_table, one_line
+from kmesh_lab.lab.addresses import check_flag
 from kmesh_lab.mesh import Place
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class Node:
     def configure(self, *, monitoring: bool = True, periodic_report: bool = False) -> None:
         """Set what ``kmeshctl monitoring`` and ``--periodic-report`` set; the defaults are Kmesh's."""
         self.lab.require_open()
+        check_flag("monitoring", monitoring)
+        check_flag("periodic_report", periodic_report)
         self.datapath.configure(monitoring=monitoring, periodic_report=periodic_report)
 
     def __repr__(self) -> str:

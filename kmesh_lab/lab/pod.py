@@ -15,7 +15,7 @@ from kmesh_lab.datapath.plan import Publication
 from kmesh_lab.datapath.rows import Address, address_text
 from kmesh_lab.display import html_table, one_line
 from kmesh_lab.errors import LabError, MapFull
-from kmesh_lab.lab.addresses import check_choice, check_port
+from kmesh_lab.lab.addresses import check_choice, check_flag, check_port
 from kmesh_lab.lab.connection import Connection, Connects
 from kmesh_lab.lab.sidecar import Proxy, Sidecar
 from kmesh_lab.mesh import IPAddress, Service, Workload
@@ -83,6 +83,7 @@ class Pod:
         Raises `MapFull`, and leaves the pod as it was, if km_manage has no room for its two rows: the connect itself
         gets no answer, so nobody would notice.
         """
+        check_flag(f"enrolled of pod {self.name!r}", enrolled)
         manage, rows = self.node.maps.manage, (self.netns_cookie, self.address)
         new = [row for row in rows if row not in manage]
         self._ask("control", port=ENROL_PORT if enrolled else UNENROL_PORT, family=self.address.version)
@@ -205,7 +206,7 @@ class Pod:
             if self.lab.pods.get(target.name) is not target:
                 raise LabError(f"pod {target.name!r} is not a pod of this lab (any more)")
             address, ports = target.address, [target.listen] if target.listen else []
-        elif isinstance(target, (ipaddress.IPv4Address, ipaddress.IPv6Address)):
+        elif type(target) in (ipaddress.IPv4Address, ipaddress.IPv6Address):  # an interface is one, too
             address, ports = target, []
         else:
             raise ValueError(f"connect to {target!r}? expected a service, a pod, an address or a name")

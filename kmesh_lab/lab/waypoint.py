@@ -67,6 +67,8 @@ class Waypoint(Pod):
         1 s. A TLV with a mistake in it is a packet too. Raises `LabError` when none has come, and for a connection
         that ended, or was closed, before address and port were there.
         """
+        if isinstance(connection, bool) or not isinstance(connection, int):
+            raise ValueError(f"connection {connection!r}: expected its number, or -1 for the last")
         captures = self._ask("captured", count=max(self.heard, 1), timeout=1.0)["connections"]
         try:
             seen = captures[connection]

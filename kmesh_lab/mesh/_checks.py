@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address
 from types import MappingProxyType
 
 __all__ = [
@@ -28,12 +28,16 @@ MAX_PORTS = 10
 """A km_service record has ten port slots (bpf/kmesh/workload/include/workload.h)."""
 
 LABEL = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"  # RFC 1123: a name in Kubernetes
+_CONTROL = 2  # 0.0.0.2 and ::2, as in bpf/include/manage.h
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _SERVICE_NAME = re.compile(rf"{LABEL}\.{LABEL}")
 
 
 def check_service_name(name: str, namespace: str | None) -> str:
     """Return ``service.namespace``; a name without a dot is in ``namespace``, or in "default"."""
     service, dot, suffix = name.partition(".") if isinstance(name, str) else ("", "", "")
+    if namespace is not None and not isinstance(namespace, str):
+        raise ValueError(f"service {name!r}: namespace {namespace!r} is not a name")
     if dot and namespace is not None and namespace != suffix:
         raise ValueError(f"service {name!r} cannot be in namespace {namespace!r} too: give the namespace once")
     if not dot:
@@ -47,8 +51,11 @@ def check_service_name(name: str, namespace: str | None) -> str:
 
 
 def is_uid_part(text: object) -> bool:
-    """Whether a name, a namespace or a cluster can be told from the rest of a uid, whose parts ``/`` separates."""
-    return isinstance(text, str) and text != "" and "/" not in text
+    """Whether a name, a namespace or a cluster can be told from the rest of a uid, whose parts ``/`` separates.
+
+    A uid is hashed as UTF-8, which half of a surrogate pair has not.
+    """
+    return isinstance(text, str) and text != "" and "/" not in text and not _SURROGATE.search(text)
 
 
 def check_destination(kind: str, name: str, value: object) -> IPAddress:
@@ -57,7 +64,7 @@ def check_destination(kind: str, name: str, value: object) -> IPAddress:
     if isinstance(value, str):
         with suppress(ValueError):  # reported below, with the thing it is the address of
             address = ip_address(value)
-    if not isinstance(address, (IPv4Address, IPv6Address)):
+    if not isinstance(address, (IPv4Address, IPv6Address)) or isinstance(address, (IPv4Interface, IPv6Interface)):
         raise ValueError(f"{kind} {name!r}: {value!r} is not an IPv4 or IPv6 address")
     if address.version == 6 and address.ipv4_mapped:
         plain = address.ipv4_mapped
@@ -79,6 +86,8 @@ def check_vips(name: str, vip: object) -> tuple[IPAddress, ...]:
     if not vips:
         raise ValueError(f"service {name!r} has no VIP: give at least one, such as vip='10.96.0.10'")
     for position, address in enumerate(vips):
+        if int(address) == _CONTROL:
+            raise ValueError(f"service {name!r}: VIP {address} is Kmesh's own, by which pods are enrolled: use another")
         if address.is_loopback:
             raise ValueError(f"service {name!r}: VIP {address} is loopback, which never leaves the pod")
         if address in vips[:position]:

@@ -252,6 +252,11 @@ class Workload:
                 f"workload {name!r} in namespace {namespace!r} of cluster {cluster!r}: "
                 "each must have at least one character and no '/', which separates the parts of its uid"
             )
+        if not isinstance(node, str) or not isinstance(network, str) or not isinstance(healthy, bool):
+            raise ValueError(
+                f"workload {name!r}: node {node!r}, network {network!r}, healthy {healthy!r}: "
+                "expected two texts, and True or False"
+            )
         put = object.__setattr__
         put(self, "name", name)
         put(self, "address", check_destination("workload", name, address))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from kmesh_lab.errors import LabError, PodGone
+from kmesh_lab.kernel.cgroup import forget_in_forked_child
 from kmesh_lab.traffic import channel
 from kmesh_lab.traffic.channel import Message
 
@@ -92,6 +93,7 @@ class PodProcess:
         """Start the process without waiting for it."""
         if self._process is not None:
             raise LabError(f"pod {self.name!r} has been started already")
+        forget_in_forked_child(self)
         self._control, theirs = channel.pair()
         self._stderr_fd = os.memfd_create("stderr")
         with theirs:
@@ -156,6 +158,11 @@ class PodProcess:
             self._process.wait()
             with self._lock:
                 self._release()
+
+    def forget(self) -> None:
+        """Close the descriptors and nothing else: answers to a forked child would be missing at the owner."""
+        self._closed = True
+        self._release()
 
     def __enter__(self) -> Self:
         self.start()

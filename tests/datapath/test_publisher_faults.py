@@ -177,6 +177,19 @@ def test_what_goes_wrong_while_finishing_is_raised_by_the_next_who_waits(tables,
     assert tables.views.service[service("web")].prio_endpoint_count[0] == 1
 
 
+def test_without_a_thread_to_be_had_the_caller_finishes_the_change_itself(tables, workload, service, monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    web = service("web")
+    tables.apply(web, workload("a", 1), workload("b", 2))
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    tables.apply(web, workload("b", 2))
+
+    assert (len(tables.maps["km_endpoint"].rows()), len(tables.maps["km_backend"].rows())) == (1, 1)
+
+
 def test_many_may_wait_for_a_publication_at_the_same_time(tables, workload, service):
     errors = []
 

@@ -263,3 +263,11 @@ def test_compiling_leaves_the_mounts_of_this_machine_as_they_are(write):
 
     assert Path("/proc/self/mountinfo").read_text() == before
     assert len(Path("/proc/kallsyms").read_text().splitlines()) > 1000
+
+
+def test_c_that_is_not_utf_8_is_named_with_its_line(tmp_path):
+    source = tmp_path / "mine.c"
+    source.write_bytes("/* one line, and then */\n/* 节点 */\n".encode("gbk"))
+
+    with pytest.raises(CompileError, match=r"mine\.c:2: not UTF-8; save the file as UTF-8$"):
+        flatten(source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
@@ -117,9 +117,34 @@ def test_an_unknown_protocol_a_wrong_count_and_a_wrong_timeout(open_all_day, ref
             day.shop.connect(day.inventory, timeout=timeout)
 
 
+def test_what_is_neither_true_nor_false(open_all_day, refused) -> None:
+    day = open_all_day
+    with refused(ValueError, "enrolled of pod 'shop' None: expected True or False"):
+        day.shop.enroll(None)
+    with refused(ValueError, "enrolled of pod 'late' 'no': expected True or False"):
+        day.lab.pod("late", day.n1, enrolled="no")
+    with refused(ValueError, "monitoring 'no': expected True or False"):
+        day.n1.configure(monitoring="no")
+    with refused(ValueError, "periodic_report 1: expected True or False"):
+        day.n1.configure(periodic_report=1)
+
+
+def test_a_source_that_is_no_file(refused) -> None:
+    with refused(ValueError, "source None: expected a C file, a folder with kmesh.c, or an Image"):
+        km.Lab(source=None)
+    with refused(km.LabError, "None is no file of bpf/: write its name, 'service.h' for example"):
+        km.source(None)
+
+
+def test_an_interface_to_connect_to(open_all_day, refused) -> None:
+    target = ip_interface("10.96.0.10/24")
+    with refused(ValueError, f"connect to {target!r}? expected a service, a pod, an address or a name"):
+        open_all_day.shop.connect(target, 80)
+
+
 def test_an_unknown_ip_family(open_all_day, refused) -> None:
     day = open_all_day
-    for family in (5, True, "4"):
+    for family in (5, True, "4", 4.0):
         with refused(ValueError, f"unknown family of pod 'late' {family!r}: expected 4 or 6"):
             day.lab.pod("late", day.n1, family=family)
 

@@ -119,6 +119,26 @@ def test_the_usual_soft_limit_of_descriptors_does_not_limit_the_nodes(request) -
             lab.node(f"n{number}")
 
 
+NO_MORE_DESCRIPTORS = """
+import os, resource
+import kmesh_lab as km
+km.Lab().close()
+there = len(os.listdir("/proc/self/fd"))
+for room in range(8):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (there + room, 1024))
+    try:
+        km.Lab()
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+def test_a_machine_that_has_no_descriptor_left_is_not_taken_for_another_kernel() -> None:
+    done = subprocess.run([sys.executable, "-c", NO_MORE_DESCRIPTORS], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "Too many open files\n" * 8
+
+
 def test_c_that_does_not_compile_names_the_line(bpf: Path) -> None:
     machine = Machine()
     line = edit(bpf / "sendmsg.c", "storage->has_encoded = true;", "storage->has_encoded = ;")

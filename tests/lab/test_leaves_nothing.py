@@ -130,6 +130,39 @@ def test_the_end_of_the_interpreter_leaves_nothing(owned_by, machine: Machine) -
     assert machine.left(10) == []
 
 
+FORK = """
+import os
+from contextlib import suppress
+
+def held():
+    links = []
+    for each in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            links.append(os.readlink(f"/proc/self/fd/{each}"))
+    return [link for link in links if link.startswith(("net:", "socket:"))]
+
+inside, outside = os.pipe()
+if not os.fork():
+    try:
+        client.connect(inventory)
+    except km.LabError as error:
+        os.write(outside, f"{held()} {kept.closed} {error}".encode())
+    os._exit(0)
+os.close(outside)
+print(os.read(inside, 1000).decode())
+print(kept.get("/stock/42"), client.connect(inventory).get("/stock/42"))
+"""
+
+
+def test_a_forked_child_holds_no_namespace_and_no_socket_and_its_parent_goes_on(owned_by, machine: Machine) -> None:
+    with owned_by(MAKE + FORK) as owner:
+        out, _ = owner.communicate(timeout=30)
+
+    answer = "inventory-a: item 42: 7 in stock"
+    assert out == f"ready\n[] True pod 'shop' is closed; make it again\n{answer} {answer}\n"
+    assert machine.left(10) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_deadly_signal_leaves_nothing(owned_by, machine: Machine, number: signal.Signals) -> None:
     with owned_by(f"{MAKE}\nimport signal; signal.pause()") as owner:

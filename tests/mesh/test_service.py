@@ -35,6 +35,11 @@ def test_the_namespace_is_in_the_name_or_given_or_default(name, namespace, key):
     assert service(name, namespace=namespace).key == key
 
 
+def test_a_namespace_is_text(refused):
+    with refused("service 'inventory': namespace 5 is not a name"):
+        service("inventory", namespace=5)
+
+
 def test_a_namespace_is_given_once(refused):
     with refused("service 'inventory.shop' cannot be in namespace 'store' too: give the namespace once"):
         service("inventory.shop", namespace="store")
@@ -109,6 +114,10 @@ def test_a_service_of_two_families_is_refused(refused):
         ),
         ("127.0.0.1", "service 'inventory.shop': VIP 127.0.0.1 is loopback, which never leaves the pod"),
         ("::1", "service 'inventory.shop': VIP ::1 is loopback, which never leaves the pod"),
+        *(
+            (vip, f"service 'inventory.shop': VIP {vip} is Kmesh's own, by which pods are enrolled: use another")
+            for vip in ("0.0.0.2", "::2")
+        ),
     ],
 )
 def test_a_vip_that_no_client_could_use_is_refused(refused, vip, message):

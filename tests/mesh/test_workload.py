@@ -2,7 +2,7 @@
 
 import pickle
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 
 import pytest
 
@@ -75,11 +75,30 @@ def test_an_address_that_nothing_can_connect_to_is_refused(refused, address, mes
         ({"cluster": ""}, "workload 'inventory-a' in namespace 'default' of cluster ''"),
         ({"name": 5}, "workload 5 in namespace 'default' of cluster 'Kubernetes'"),
         ({"namespace": None}, "workload 'inventory-a' in namespace None of cluster 'Kubernetes'"),
+        ({"name": "\udcff"}, "workload '\\udcff' in namespace 'default' of cluster 'Kubernetes'"),  # no UTF-8
     ],
 )
 def test_a_part_of_the_uid_is_not_empty_and_has_no_slash(refused, parts, shown):
     with refused(f"{shown}: each must have at least one character and no '/', which separates the parts of its uid"):
         workload(**parts)
+
+
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ({"node": None}, "node None, network '', healthy True"),
+        ({"network": []}, "node 'n1', network [], healthy True"),
+        ({"healthy": "no"}, "node 'n1', network '', healthy 'no'"),
+    ],
+)
+def test_a_place_is_text_and_health_is_true_or_false(refused, more, shown):
+    with refused(f"workload 'inventory-a': {shown}: expected two texts, and True or False"):
+        workload(**more)
+
+
+def test_an_interface_is_no_address(refused):
+    with refused("workload 'inventory-a': IPv4Interface('10.244.1.2/24') is not an IPv4 or IPv6 address"):
+        workload(address=ip_interface("10.244.1.2/24"))
 
 
 def test_a_malformed_locality_is_refused(refused):
