@@ -124,8 +124,8 @@ import os, resource
 import kmesh_lab as km
 km.Lab().close()
 there = len(os.listdir("/proc/self/fd"))
-for room in range(8):
-    resource.setrlimit(resource.RLIMIT_NOFILE, (there + room, 1024))
+for room in reversed(range(8)):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (there + room, there + room))
     try:
         km.Lab()
     except OSError as error:
