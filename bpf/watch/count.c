@@ -37,7 +37,7 @@ int count_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct kl_count *count;
 
-	if (ctx->args[1] == KL_CLOCK || turn_gate(ctx->args[1]))
+	if (reads_clock(ctx->args[1]) || turn_gate(ctx->args[1]))
 		return 0;
 	count = count_of_current();
 	if (count)

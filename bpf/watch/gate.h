@@ -3,11 +3,10 @@
  * Whom the instruments watch, and when.
  *
  * The process that has row 0 opens and closes the gate with the system call KL_MARK, which does nothing else (getppid);
- * so what is seen begins and ends where that process says, whatever else happens on the machine. KL_CLOCK
- * (clock_gettime) is left out: it is a system call only where the machine's clock is none that the vDSO can read, and then
- * mostly one of those who measure. comparison/counting.py says with -D what differs: these two numbers between
- * architectures; KL_PIDNS_DEV and KL_PIDNS_INO, the PID namespace in which the processes have the numbers that we are
- * told, between the machine and each container.
+ * so what is seen begins and ends where that process says, whatever else happens on the machine. Looks at the clock are left
+ * out: they are system calls only where the machine's clock is none that the vDSO can read. comparison/counting.py says
+ * with -D what differs: KL_MARK, KL_CLOCK_GETTIME and KL_GETTIMEOFDAY between architectures; KL_PIDNS_DEV and KL_PIDNS_INO,
+ * the PID namespace in which the processes have the numbers that we are told, between the machine and each container.
  */
 #ifndef KL_GATE_H
 #define KL_GATE_H
@@ -39,6 +38,11 @@ static __always_inline u32 *row_of_current(void)
 	u32 process = current_process();
 
 	return kl_watched.lookup(&process);
+}
+
+static __always_inline bool reads_clock(long number)
+{
+	return number == KL_CLOCK_GETTIME || number == KL_GETTIMEOFDAY;
 }
 
 /* True for the system call that turned the gate: that one is nobody's business. */

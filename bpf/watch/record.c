@@ -148,7 +148,7 @@ int record_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	u32 number = ctx->args[1], *call;
 	struct kl_event *event;
 
-	if (number == KL_CLOCK || turn_gate(number) || !gate_is_open() || !row_of_current())
+	if (reads_clock(number) || turn_gate(number) || !gate_is_open() || !row_of_current())
 		return 0;
 	call = kl_calls.lookup(&number);
 	event = begin_call(KL_CALL, ctx->args[0], number);
@@ -166,7 +166,7 @@ int record_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	u32 number = register_at(ctx->args[0], KL_NUMBER), *call;
 	struct kl_event *event;
 
-	if (number == KL_MARK || number == KL_CLOCK || !gate_is_open() || !row_of_current())
+	if (number == KL_MARK || reads_clock(number) || !gate_is_open() || !row_of_current())
 		return 0;
 	call = kl_calls.lookup(&number);
 	event = begin_call(KL_RETURN, ctx->args[0], number);

@@ -127,7 +127,7 @@ class Counter:
 
 
 def gate_switches() -> dict[str, int]:
-    """The ``-D`` switches of bpf/watch/gate.h: the mark, the clock, the CPU of the path, and our PID namespace.
+    """The ``-D`` switches of bpf/watch/gate.h: the mark, looks at the clock, the CPU of the path, and our PID namespace.
 
     In a container the kernel's own numbers of processes are not those that we know them by.
     """
@@ -135,7 +135,8 @@ def gate_switches() -> dict[str, int]:
     numbers = {name: number for number, name in system_calls().items()}
     return {
         "KL_MARK": numbers["getppid"],
-        "KL_CLOCK": numbers["clock_gettime"],
+        "KL_CLOCK_GETTIME": numbers["clock_gettime"],
+        "KL_GETTIMEOFDAY": numbers["gettimeofday"],
         "KL_CPU": path_cpu(),
         "KL_PIDNS_DEV": os.major(namespace.st_dev) << 20 | os.minor(namespace.st_dev),  # as the kernel has it inside
         "KL_PIDNS_INO": namespace.st_ino,

@@ -159,6 +159,7 @@ def test_reading_the_clock_is_no_system_call_of_a_request(counter: Counter) -> N
 
     assert counted("getpid") == 20
     assert counted("clock_gettime", 1, time) == 0
+    assert counted("gettimeofday", time, None) == 0
 
 
 def test_softirqs_are_counted_on_the_cpu_of_the_path(counts: dict[tuple[str, How], Counts]) -> None:
