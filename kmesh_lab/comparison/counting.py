@@ -127,7 +127,7 @@ class Counter:
 
 
 def gate_switches() -> dict[str, int]:
-    """The ``-D`` switches of bpf/watch/gate.h: the mark, looks at the clock, the CPU of the path, and our PID namespace.
+    """The ``-D`` switches of bpf/watch/gate.h: the mark, the clock, the CPU of the path, our PID namespace.
 
     In a container the kernel's own numbers of processes are not those that we know them by.
     """
