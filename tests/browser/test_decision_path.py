@@ -168,10 +168,3 @@ def test_names_are_text(open_cells: OpenCells) -> None:
 def faint(notebook: Notebook, *views: Locator) -> dict[str, list[str]]:
     """What is hard to read, by theme; the light theme stays."""
     return {theme: [text for view in views for text in view.evaluate(FAINT)] for theme in notebook.themes()}
-
-
-def test_text_can_be_read_in_both_themes(open_cells: OpenCells) -> None:
-    notebook, view = opened(open_cells, PATH)
-    view.get_by_role("button", name="Step 4").click()
-
-    assert faint(notebook, view) == {"Dark": [], "Light": []}

@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from .conftest import Notebook
-from .test_decision_path import faint
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -101,11 +100,3 @@ def test_the_clock_says_when_time_is_up(opened: tuple[Notebook, Locator]) -> Non
     view.get_by_role("button", name="Reveal").click()
     expect(view.get_by_role("timer")).to_contain_text("used")
     expect(view.get_by_text("Time is up / 时间到")).to_be_visible()
-
-
-def test_text_can_be_read_in_both_themes(opened: tuple[Notebook, Locator]) -> None:
-    notebook, view = opened
-    assert faint(notebook, view) == {"Dark": [], "Light": []}
-    start(view, 1)
-    view.get_by_role("button", name="Reveal").click()
-    assert faint(notebook, view) == {"Dark": [], "Light": []}

@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from .conftest import Notebook
-from .test_decision_path import faint
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -77,12 +76,3 @@ def test_it_can_be_seen_without_predicting(asked: tuple[Notebook, Locator]) -> N
 
     expect(view.get_by_role("status")).to_have_text("Observedinventory-a")
     assert notebook.ask("p.committed, p.frame['skipped'], len(weak_spots)") == "('', True, 0)"
-
-
-def test_text_can_be_read_in_both_themes(asked: tuple[Notebook, Locator]) -> None:
-    notebook, view = asked
-    assert faint(notebook, view) == {"Dark": [], "Light": []}
-    view.get_by_label("nobody").check()
-    view.get_by_role("button", name="Commit the prediction").click()
-    expect(view.get_by_role("status")).to_be_visible()
-    assert faint(notebook, view) == {"Dark": [], "Light": []}

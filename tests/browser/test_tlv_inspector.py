@@ -8,7 +8,6 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from .conftest import Notebook
-from .test_decision_path import faint
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -176,10 +175,3 @@ def test_without_a_kernel_the_last_answer_stays_and_says_so(open_cells: OpenCell
     expect(view.get_by_role("alert").first).to_contain_text("its last answer", timeout=10_000)
     expect(view.get_by_role("status")).to_contain_text("10.96.0.10:80")
     assert notebook.errors == []
-
-
-def test_text_can_be_read_in_both_themes(open_cells: OpenCells) -> None:
-    notebook, view = opened(open_cells)
-    byte(view, 10).click()
-
-    assert faint(notebook, view) == {"Dark": [], "Light": []}

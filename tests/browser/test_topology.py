@@ -9,7 +9,6 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from .conftest import Notebook
-from .test_decision_path import faint
 
 pytestmark = [pytest.mark.root, pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -189,11 +188,3 @@ def test_names_are_text(open_cells: Open) -> None:
     assert notebook.page.locator("img[src='x']").count() == 0
     assert notebook.page.evaluate("() => window.ran") is None
     assert (notebook.outside, notebook.errors) == ([], [])
-
-
-def test_text_can_be_read_in_both_themes(topology: tuple[Notebook, Locator]) -> None:
-    notebook, shown = topology
-    do(notebook, MANY)
-    expect(shown.get_by_text("4 connections open", exact=True)).to_be_visible()
-
-    assert faint(notebook, shown) == {"Dark": [], "Light": []}
