@@ -60,7 +60,6 @@ def figures() -> list[Figure]:
             samples["service by service"],
             ratios=paired(samples["service by service"], samples["some"]),
             ratio_of="one lab.apply({…})",
-            ratio_at_least=3,
         ),
         Figure(f"only writing the {written}: batches", samples["batch"]),
         Figure(
