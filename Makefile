@@ -34,7 +34,7 @@ endif
 notebooks: .venv/run.stamp ## execute the notebooks and keep their outputs; NOTEBOOK=path for one
 	@for nb in $(NOTEBOOK); do echo "$$nb"; .venv/bin/kmesh-lab run --save "$$nb"; done
 
-# While apt still installs compilers and a browser, pip does its part and the Python is checked.
+# While apt still installs compilers and a browser, the Python packages come and the Python is checked.
 test: ## lint, plain BPF build, every test
 	@$(MAKE) --jobs=2 lint bpf
 	@rc=0; .venv/bin/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --reruns 2 --junitxml build/pytest.xml || rc=$$?; \
@@ -112,14 +112,14 @@ apt-%:
 # .venv: on the system's Python, isolated, but for one link to the distribution's bcc, which is pure Python (ctypes).
 # Two locks, because testing adds 330 MB to 410 MB: a learner needs only the first.
 # uv, pinned in the larger of the two, does in ten seconds what takes pip a minute, and goes when it is done. pip comes in
-# where uv does not get through: it knows the mirrors of a pip.conf.
+# where uv is not to be had or does not get through: it knows the mirrors of a pip.conf.
 define install_python
 @echo "Python packages of $< into .venv"
 @/usr/bin/python3 -m venv .venv
 @ln -sfn /usr/lib/python3/dist-packages/bcc .venv/lib/python3.*/site-packages/
-@.venv/bin/python -I -m pip install -qq --require-hashes --target .venv/uv \
-	-r <(awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements-dev.lock)
-@.venv/uv/bin/uv pip install --quiet --python .venv --compile-bytecode --require-hashes -r $< || \
+@{ .venv/bin/python -I -m pip install -qq --require-hashes --target .venv/uv \
+		-r <(awk '/^[^ ]/ {wanted = /^uv==/} wanted' requirements-dev.lock) && \
+	.venv/uv/bin/uv pip install --quiet --python .venv --compile-bytecode --require-hashes -r $<; } || \
 	.venv/bin/python -I -m pip install -qq --require-hashes -r $<
 @.venv/bin/python -I -m pip install -qq --no-deps --no-build-isolation --editable .
 @rm -rf .venv/uv

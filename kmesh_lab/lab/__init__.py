@@ -11,6 +11,7 @@ sidecar      Sidecar: the Envoy beside a pod
 waypoint     Waypoint: a pod that reads the TLV and forwards
 gateway      Gateway: the Envoy at the edge
 names        what a name or an address means, and what may be called how
+interrupts   Ctrl-C, at a moment at which it does no harm
 observation  events(), the receipt of close()
 story        every connect of the lab, as its programs report it
 picture      the lab as an SVG, with the ways of connections; layout, where things are; shape, its elements

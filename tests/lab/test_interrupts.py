@@ -7,9 +7,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+import kmesh_lab as km
+from kmesh_lab.datapath.publisher import Publisher
 from kmesh_lab.lab.interrupts import uninterrupted
 
 pytestmark = pytest.mark.root
@@ -65,6 +68,34 @@ def test_in_another_thread_nothing_is_changed() -> None:
     thread.join()
 
     assert seen == [signal.default_int_handler]
+
+
+@pytest.mark.parametrize("change", ["apply", "delete"])
+def test_a_change_that_is_interrupted_between_two_nodes_reaches_both(
+    monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    real = Publisher._finish
+    interrupts = [signal.SIGINT]
+
+    def finish(publisher: Publisher, *what: Any) -> None:
+        real(publisher, *what)
+        if interrupts:
+            signal.raise_signal(interrupts.pop())
+
+    with km.Lab() as lab:
+        n1, n2 = lab.node("n1"), lab.node("n2")
+        near, far = lab.pod("inventory-a", n1, listen=8080), lab.pod("inventory-b", n2, listen=8080)
+        inventory = km.Service("inventory.shop", "10.96.0.10", {80: 8080})
+        lab.apply(inventory, [near, far])
+        monkeypatch.setattr(Publisher, "_finish", finish)
+
+        with pytest.raises(KeyboardInterrupt):
+            lab.apply(inventory, [far]) if change == "apply" else lab.delete(near)
+
+        assert interrupts == []
+        assert n1.publisher.publication(inventory) == n2.publisher.publication(inventory)
+        assert [end.name for end in n1.publisher.publication(inventory).endpoints] == ["inventory-b"]
+        lab.delete(near)
 
 
 MANY = """
