@@ -87,6 +87,8 @@ def test_captured_waits_for_the_last_connection_and_counts_from_the_first(shop, 
     assert bytes(waypoint.captured(-2)) == TLV_V4 + b"request 3"
     with pytest.raises(km.LabError, match=r"^waypoint 'waypoint' has read 5 connections; send something"):
         waypoint.captured(5)
+    with pytest.raises(ValueError, match=r"^connection 'x': expected its number, or -1 for the last$"):
+        waypoint.captured("x")
 
 
 def test_captured_says_so_when_nothing_has_come(shop, waypoint) -> None:
